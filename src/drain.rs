@@ -1,0 +1,442 @@
+//! Counting what is still in flight.
+//!
+//! A [`DrainGuard`] is held for as long as its work may not be cut short. The gauge counts them and knows when none is
+//! left. It counts and nothing else: when to wait for zero, and for how long, is the coordinator's business.
+//!
+//! Guards are taken on the hot path of every request, so nothing that two threads share is written there: each thread
+//! counts on a shard of its own, and a guard is a pointer to the counter that it raised. There is no `Arc` to clone:
+//! shards live for ever, and a gauge that nobody uses any more is handed to the next coordinator.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+#[cfg(not(lameduck_loom))]
+use {
+    atomic_waker::AtomicWaker,
+    std::sync::atomic::{AtomicU64, Ordering},
+};
+#[cfg(lameduck_loom)]
+use {
+    loom::future::AtomicWaker,
+    loom::sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Keeps the shutdown waiting until it is dropped.
+///
+/// Take one with [`ShutdownHandle::guard`](crate::ShutdownHandle::guard) and hold it for as long as the *work* lasts:
+/// move it, or a clone of it, into every task that goes on after the caller has its answer.
+///
+/// Cloning never fails, also when new guards are refused already: whoever holds a guard is still being waited for.
+pub struct DrainGuard {
+    ticket: Ticket,
+    name: Option<Arc<GuardName>>,
+}
+
+impl DrainGuard {
+    pub(crate) fn new(ticket: Ticket, name: Option<Arc<GuardName>>) -> Self {
+        DrainGuard { ticket, name }
+    }
+}
+
+impl Clone for DrainGuard {
+    fn clone(&self) -> Self {
+        DrainGuard {
+            ticket: self.ticket.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for DrainGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainGuard")
+            .field("name", &self.name.as_ref().map(|name| &name.name))
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a guard is called in the report, and since when it has been held.
+#[derive(Debug)]
+pub(crate) struct GuardName {
+    pub(crate) name: String,
+    pub(crate) since: Instant,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Requests, tasks and the application's own guards: what Drain waits for.
+    Work,
+    /// Connections: what Close waits for.
+    Connection,
+    /// Listeners of ours that are still open.
+    Listener,
+}
+
+/// When it began. The first generation is closed when the phase that waits for it begins, so that its zero can be
+/// believed while traffic goes on; whoever comes later is counted in the second, which is closed when Release begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    Early,
+    Late,
+}
+
+/// One of the counts of a gauge.
+pub(crate) type Count = (Class, Generation);
+
+/// Where the process stands, as one number that a request can read with one load.
+pub(crate) type Stage = u8;
+
+/// No shutdown has begun.
+pub(crate) const SERVING: Stage = 0;
+/// The last phase is over, or the coordinator is gone.
+pub(crate) const FINISHED: Stage = 6;
+
+// A counter's word: two flags, the count in steps of `ONE`, and above it the epoch of the gauge's owner.
+const CLOSED: u64 = 1;
+const WATCHED: u64 = 2;
+const ONE: u64 = 4;
+const COUNT: u64 = (EPOCH - 1) & !(CLOSED | WATCHED);
+const EPOCH: u64 = 1 << 32;
+const EPOCHS: u64 = !(EPOCH - 1);
+
+#[cfg(not(lameduck_loom))]
+const SHARDS: usize = 64;
+#[cfg(lameduck_loom)]
+const SHARDS: usize = 2;
+
+const COUNTS: usize = 6;
+
+/// A gauge's counters, wherever they are needed: by the layer, by a connection, by the handle. Copying it costs nothing.
+///
+/// A tracker that outlives its coordinator is harmless: its epoch is over, so it is refused everything.
+#[derive(Clone, Copy)]
+pub(crate) struct Tracker {
+    gauge: &'static Gauge,
+    epoch: u64,
+}
+
+impl Tracker {
+    /// Counts one more, or `None` when that is over.
+    #[inline]
+    pub(crate) fn take(self, class: Class) -> Option<Ticket> {
+        self.take_on(home(), class)
+    }
+
+    #[inline]
+    fn take_on(self, home: usize, class: Class) -> Option<Ticket> {
+        let shard = self.gauge.shard(home);
+        shard
+            .counter((class, Generation::Early))
+            .take(self.epoch)
+            .or_else(|| shard.counter((class, Generation::Late)).take(self.epoch))
+    }
+
+    /// Where the process stands: one load.
+    #[inline]
+    pub(crate) fn stage(self) -> Stage {
+        let stage = self.gauge.stage.load(Ordering::Acquire);
+        if stage & EPOCHS == self.epoch {
+            (stage & !EPOCHS) as Stage
+        } else {
+            FINISHED
+        }
+    }
+
+    /// Notes that work arrived. Only called after the shutdown has begun, so the lock is not on the way of normal service.
+    #[cfg(feature = "tower")]
+    pub(crate) fn arrived(self, accepted: bool) {
+        let mut arrivals = self.gauge.arrivals();
+        if arrivals.epoch != Some(self.epoch) {
+            return;
+        }
+        if accepted {
+            arrivals.served += 1;
+            arrivals.last = Some(Instant::now());
+        } else {
+            arrivals.refused += 1;
+        }
+    }
+}
+
+impl fmt::Debug for Tracker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracker").finish_non_exhaustive()
+    }
+}
+
+/// One thing counted. Dropping it counts it down.
+pub(crate) struct Ticket {
+    counter: &'static Counter,
+}
+
+impl Clone for Ticket {
+    fn clone(&self) -> Self {
+        // On the same counter, not the thread's own: a scan that has passed that one already would miss it.
+        // The count is above zero because `self` holds it up, so no flag has to be looked at.
+        self.counter.word.fetch_add(ONE, Ordering::Relaxed);
+        Ticket {
+            counter: self.counter,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    #[inline]
+    fn drop(&mut self) {
+        self.counter.put();
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}
+
+/// What arrived since the shutdown began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrivals {
+    #[cfg(feature = "tower")]
+    epoch: Option<u64>,
+    pub(crate) served: u64,
+    pub(crate) refused: u64,
+    pub(crate) last: Option<Instant>,
+}
+
+/// The gauge as its coordinator sees it: the one who may close generations, wait for zero and move the stage.
+pub(crate) struct GaugeOwner(Tracker);
+
+impl GaugeOwner {
+    pub(crate) fn new() -> Self {
+        let gauge = pool().pop().unwrap_or_else(Gauge::leak);
+        let epoch = gauge.stage.load(Ordering::Acquire) & EPOCHS;
+        *gauge.arrivals() = Arrivals {
+            #[cfg(feature = "tower")]
+            epoch: Some(epoch),
+            ..Arrivals::default()
+        };
+        GaugeOwner(Tracker { gauge, epoch })
+    }
+
+    pub(crate) fn tracker(&self) -> Tracker {
+        self.0
+    }
+
+    /// Moves the stage, as seen by [`Tracker::stage`].
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.0
+            .gauge
+            .stage
+            .store(self.0.epoch | u64::from(stage), Ordering::Release);
+    }
+
+    /// From now on nobody is counted there, and its zero can be believed.
+    pub(crate) fn close(&self, count: Count) {
+        self.raise(count, CLOSED | WATCHED);
+    }
+
+    /// Waits until all of `counts` are zero. For a count that is not closed this is a hint: somebody may come the moment after.
+    pub(crate) async fn empty(&self, counts: &[Count]) {
+        for &count in counts {
+            self.raise(count, WATCHED);
+        }
+        poll_fn(|cx| self.poll_empty(cx, counts)).await;
+    }
+
+    fn poll_empty(&self, cx: &mut Context<'_>, counts: &[Count]) -> Poll<()> {
+        // Registered before the scan: whoever leaves after it was looked at wakes this task.
+        #[cfg(not(lameduck_loom))]
+        self.0.gauge.waker.register(cx.waker());
+        #[cfg(lameduck_loom)]
+        self.0.gauge.waker.register_by_ref(cx.waker());
+        if counts.iter().all(|&count| self.count(count) == 0) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// How many are counted there. Exact only when nobody comes or goes.
+    pub(crate) fn count(&self, count: Count) -> u64 {
+        self.shards()
+            .map(|shard| {
+                let word = shard.counter(count).word.load(Ordering::Acquire);
+                (word & COUNT) / ONE
+            })
+            .sum()
+    }
+
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        *self.0.gauge.arrivals()
+    }
+
+    fn raise(&self, count: Count, flags: u64) {
+        for shard in self.shards() {
+            shard.counter(count).word.fetch_or(flags, Ordering::AcqRel);
+        }
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &'static Shard> {
+        self.0.gauge.shards[..=self.0.gauge.mask].iter()
+    }
+}
+
+impl Drop for GaugeOwner {
+    fn drop(&mut self) {
+        let all = || self.shards().flat_map(|shard| &shard.counters);
+        for counter in all() {
+            counter.word.fetch_or(CLOSED, Ordering::AcqRel);
+        }
+        // A guard that outlives its coordinator keeps the whole gauge: it will still count down here.
+        if all().any(|counter| counter.word.load(Ordering::Acquire) & COUNT != 0) {
+            return;
+        }
+        // Read-modify-write throughout: a tracker of an older epoch may be adding and taking back at this very moment.
+        for counter in all() {
+            counter.word.fetch_add(EPOCH, Ordering::AcqRel);
+            counter
+                .word
+                .fetch_and(!(CLOSED | WATCHED), Ordering::AcqRel);
+        }
+        let next = self.0.epoch.wrapping_add(EPOCH);
+        self.0.gauge.stage.store(next, Ordering::Release);
+        pool().push(self.0.gauge);
+    }
+}
+
+impl fmt::Debug for GaugeOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gauge")
+            .field("work", &self.count((Class::Work, Generation::Early)))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The counters. Leaked once, used by one owner after the other.
+struct Gauge {
+    /// The stage in its low bits and the owner's epoch in its high ones. Read by every request, written a few times in a life.
+    stage: Padded<AtomicU64>,
+    /// How many shards are in use, less one. A power of two less one.
+    mask: usize,
+    shards: [Shard; SHARDS],
+    waker: &'static AtomicWaker,
+    arrivals: Mutex<Arrivals>,
+}
+
+impl Gauge {
+    fn leak() -> &'static Gauge {
+        let waker: &'static AtomicWaker = Box::leak(Box::new(AtomicWaker::new()));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Box::leak(Box::new(Gauge {
+            stage: Padded(AtomicU64::new(0)),
+            mask: cores.next_power_of_two().min(SHARDS) - 1,
+            shards: std::array::from_fn(|_| Shard::new(waker)),
+            waker,
+            arrivals: Mutex::default(),
+        }))
+    }
+
+    #[inline]
+    fn shard(&'static self, home: usize) -> &'static Shard {
+        &self.shards[home & self.mask & (SHARDS - 1)]
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One thread's counters, on cache lines of their own (two: processors fetch them in pairs).
+#[repr(align(128))]
+struct Shard {
+    counters: [Counter; COUNTS],
+}
+
+impl Shard {
+    fn new(waker: &'static AtomicWaker) -> Self {
+        Shard {
+            counters: std::array::from_fn(|_| Counter {
+                word: AtomicU64::new(0),
+                waker,
+            }),
+        }
+    }
+
+    #[inline]
+    fn counter(&self, (class, generation): Count) -> &Counter {
+        &self.counters[class as usize * 2 + generation as usize]
+    }
+}
+
+/// Invariant: the count in `word` is the number of tickets that point here, plus takers on their way to being refused.
+/// Every change is a read-modify-write, and whoever brings the count to zero under a flag wakes the owner.
+struct Counter {
+    word: AtomicU64,
+    waker: &'static AtomicWaker,
+}
+
+impl Counter {
+    #[inline]
+    fn take(&'static self, epoch: u64) -> Option<Ticket> {
+        // Acquire: whoever is refused sees what the owner did before it closed this.
+        let seen = self.word.fetch_add(ONE, Ordering::Acquire);
+        if seen & (EPOCHS | CLOSED) == epoch {
+            Some(Ticket { counter: self })
+        } else {
+            self.put();
+            None
+        }
+    }
+
+    #[inline]
+    fn put(&self) {
+        // Release: whoever believes the zero sees everything that was done under this ticket.
+        let seen = self.word.fetch_sub(ONE, Ordering::Release);
+        if seen & COUNT == ONE && seen & (CLOSED | WATCHED) != 0 {
+            self.waker.wake();
+        }
+    }
+}
+
+#[repr(align(128))]
+struct Padded<T>(T);
+
+impl<T> std::ops::Deref for Padded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Gauges that nobody uses any more.
+fn pool() -> MutexGuard<'static, Vec<&'static Gauge>> {
+    static POOL: Mutex<Vec<&'static Gauge>> = Mutex::new(Vec::new());
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This thread's number, which chooses its shard.
+#[inline]
+fn home() -> usize {
+    thread_local! { static HOME: Cell<usize> = const { Cell::new(usize::MAX) } }
+
+    #[cold]
+    fn settle(home: &Cell<usize>) -> usize {
+        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        home.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) & (usize::MAX >> 1));
+        home.get()
+    }
+
+    // A thread that is being torn down has no number any more; any shard will do.
+    HOME.try_with(|home| match home.get() {
+        usize::MAX => settle(home),
+        number => number,
+    })
+    .unwrap_or(0)
+}

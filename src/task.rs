@@ -1,0 +1,190 @@
+//! Named background work: told at T0, waited for in Drain.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::drain::Class;
+use crate::handle::{Reached, ShutdownHandle};
+use crate::panic::contain;
+use crate::phase::Phase;
+use crate::reason::Reason;
+use crate::report::Outcome;
+
+impl ShutdownHandle {
+    /// Starts a background task that is part of the service: it is told to stop at T0, waited for in Drain, named in the
+    /// report when it is late, and aborted when Close is over. A panic in it triggers the shutdown.
+    ///
+    /// ```
+    /// # use lameduck::{Plan, ShutdownCoordinator};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), lameduck::TaskError> {
+    /// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    /// # let handle = shutdown.handle();
+    /// # async fn poll_queue() -> u32 { std::future::pending().await }
+    /// # async fn commit(_: u32) {}
+    /// handle.task("importer", |cx| async move {
+    ///     loop {
+    ///         tokio::select! {
+    ///             message = poll_queue() => commit(message).await,
+    ///             () = cx.stop_requested() => break,
+    ///         }
+    ///     }
+    /// })?;
+    /// # handle.shutdown("example");
+    /// # assert!(shutdown.run().await.is_clean());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A name that is taken, no runtime to spawn on, or a shutdown that has reached Release: see [`TaskError`].
+    pub fn task<F, Fut>(&self, name: impl Into<String>, work: F) -> Result<(), TaskError>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.try_task(name, |cx| async {
+            work(cx).await;
+            Ok::<(), String>(())
+        })
+    }
+
+    /// Like [`task`](ShutdownHandle::task), for work that can fail. An error triggers the shutdown, too.
+    ///
+    /// # Errors
+    ///
+    /// See [`task`](ShutdownHandle::task).
+    pub fn try_task<F, Fut, E>(&self, name: impl Into<String>, work: F) -> Result<(), TaskError>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let name = name.into();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return Err(TaskError::NoRuntime { name });
+        };
+        let Some(ticket) = self.shared.tracker().take(Class::Work) else {
+            return Err(TaskError::TooLate { name });
+        };
+        if !self.shared.add_task(&name) {
+            return Err(TaskError::Duplicate { name });
+        }
+
+        let handle = self.clone();
+        let cx = TaskContext {
+            handle: self.clone(),
+            token: self.token(Phase::LameDuck),
+        };
+        let spawned = runtime.spawn({
+            let name = name.clone();
+            async move {
+                let outcome = match contain(|| work(cx)).await {
+                    Ok(Ok(())) => Outcome::Done,
+                    Ok(Err(error)) => Outcome::Failed(error.to_string()),
+                    Err(message) => Outcome::Panicked(message),
+                };
+                handle.task_over(name, outcome);
+                drop(ticket);
+            }
+        });
+        self.shared.task_spawned(&name, spawned.abort_handle());
+        Ok(())
+    }
+
+    fn task_over(&self, name: String, outcome: Outcome) {
+        self.shared.task_ended(&name, outcome.clone());
+        match outcome {
+            Outcome::Failed(error) | Outcome::Panicked(error) => {
+                tracing::error!(target: "lameduck", task = %name, %error, "task failed");
+                self.shutdown(Reason::TaskFailed { name, error });
+            }
+            _ => tracing::debug!(target: "lameduck", task = %name, "task done"),
+        }
+    }
+}
+
+/// What a background task is given: it asks here whether it should stop.
+#[derive(Debug)]
+pub struct TaskContext {
+    handle: ShutdownHandle,
+    token: CancellationToken,
+}
+
+impl TaskContext {
+    /// Waits until the task should stop taking new work: T0.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub fn stop_requested(&self) -> Reached {
+        self.handle.reached(Phase::LameDuck)
+    }
+
+    /// Whether the task should stop taking new work.
+    #[must_use]
+    pub fn is_stop_requested(&self) -> bool {
+        self.handle.is_shutting_down()
+    }
+
+    /// A token that is cancelled when the task should stop taking new work.
+    #[must_use]
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// How long the task may still take before it is aborted; `None` in normal service.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.handle.remaining()
+    }
+
+    /// The shutdown's handle: to take guards, register hooks, ask for the reason.
+    #[must_use]
+    pub fn handle(&self) -> &ShutdownHandle {
+        &self.handle
+    }
+}
+
+/// Why a background task was not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// Another task of this coordinator has the name.
+    #[non_exhaustive]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// It was started from a thread that is in no tokio runtime.
+    #[non_exhaustive]
+    NoRuntime {
+        /// The task's name.
+        name: String,
+    },
+    /// The shutdown has reached Release: what the task needs is being closed.
+    #[non_exhaustive]
+    TooLate {
+        /// The task's name.
+        name: String,
+    },
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskError::Duplicate { name } => write!(f, "there is a task named `{name}` already"),
+            TaskError::NoRuntime { name } => {
+                write!(f, "task `{name}` was started outside a tokio runtime")
+            }
+            TaskError::TooLate { name } => {
+                write!(f, "task `{name}` comes too late: Release has begun")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TaskError {}
