@@ -20,7 +20,7 @@ use crate::hook::{HookError, Hooks, When, Work};
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::report::{Connections, Kind, LeftBehind, Outcome, Report, TaskReport};
+use crate::report::{ConnectionCounts, Kind, LeftBehind, Outcome, Report, TaskReport};
 
 /// Asks about the shutdown, triggers it, and takes part in it.
 ///
@@ -109,6 +109,12 @@ impl ShutdownHandle {
     pub fn deadline(&self, phase: Phase) -> Option<Instant> {
         let t0 = self.shared.state().trigger.as_ref()?.at;
         Some(t0 + self.shared.plan.deadline(phase))
+    }
+
+    /// The moment of the trigger.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn t0(&self) -> Option<Instant> {
+        Some(self.shared.state().trigger.as_ref()?.at)
     }
 
     /// How long what is in flight may still take: the time to [`Phase::Close`]'s deadline, when it is cut. `None` in normal
@@ -347,7 +353,7 @@ pub(crate) trait Source: Send + Sync {
     /// What is in flight here.
     fn left_behind(&self, kind: Kind, left: &mut Vec<LeftBehind>);
     /// What became of the connections since T0.
-    fn connections(&self) -> Connections;
+    fn connections(&self) -> ConnectionCounts;
 }
 
 /// What the coordinator, its handles, and everything that holds one of them have in common.
@@ -382,7 +388,7 @@ struct State {
     /// How much work was in flight when Close was over.
     cut: u64,
     on_trigger: Vec<Box<dyn FnOnce(std::time::Instant) + Send>>,
-    #[cfg(feature = "signal")]
+    #[cfg(all(feature = "signal", unix))]
     attached: Vec<Box<dyn std::any::Any + Send>>,
 }
 
@@ -426,6 +432,13 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether our listeners accept no more: they were told to close, or Release has begun.
+    #[cfg(feature = "tower")]
+    pub(crate) fn listeners_closed(&self) -> bool {
+        let released = Phase::Release.index() as Stage + 1;
+        self.close_listeners.is_cancelled() || self.tracker().stage() >= released
     }
 
     fn count_both(&self, class: Class) -> u64 {
@@ -510,7 +523,7 @@ impl Shared {
     }
 
     /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
-    #[cfg(feature = "signal")]
+    #[cfg(all(feature = "signal", unix))]
     pub(crate) fn on_trigger(&self, call: impl FnOnce(std::time::Instant) + Send + 'static) {
         let mut state = self.state();
         let Some(trigger) = &state.trigger else {
@@ -523,7 +536,7 @@ impl Shared {
     }
 
     /// Keeps something until the last handle is gone.
-    #[cfg(feature = "signal")]
+    #[cfg(all(feature = "signal", unix))]
     pub(crate) fn attach(&self, what: impl std::any::Any + Send) {
         self.state().attached.push(Box::new(what));
     }
@@ -622,11 +635,11 @@ impl Shared {
         }
     }
 
-    pub(crate) fn connections(&self) -> Connections {
+    pub(crate) fn connections(&self) -> ConnectionCounts {
         self.all_sources()
             .iter()
             .map(|source| source.connections())
-            .fold(Connections::default(), |sum, one| Connections {
+            .fold(ConnectionCounts::default(), |sum, one| ConnectionCounts {
                 closed: sum.closed + one.closed,
                 cut: sum.cut + one.cut,
             })
@@ -652,7 +665,7 @@ impl Shared {
     }
 
     /// Who is still running, for a watchdog that must not wait; `None` where that could not be known.
-    #[cfg(feature = "signal")]
+    #[cfg(all(feature = "signal", unix))]
     pub(crate) fn try_unfinished(&self) -> (Option<Vec<String>>, Option<Vec<String>>) {
         let hooks = self.hooks.try_running();
         let tasks = self.state.try_lock().ok().map(|state| {

@@ -209,7 +209,7 @@ impl Hooks {
     }
 
     /// The hooks that are running now, for a watchdog that must not wait.
-    #[cfg(feature = "signal")]
+    #[cfg(all(feature = "signal", unix))]
     pub(crate) fn try_running(&self) -> Option<Vec<String>> {
         let book = self.book.try_lock().ok()?;
         Some(

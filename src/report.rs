@@ -37,7 +37,7 @@ pub struct Report {
     /// The requests that arrived after the trigger.
     pub traffic: Traffic,
     /// The connections that were open after the trigger.
-    pub connections: Connections,
+    pub connections: ConnectionCounts,
     /// How many requests, guards and tasks were still in flight when Close was over. They were cut.
     pub cut: u64,
 }
@@ -360,7 +360,7 @@ pub struct Traffic {
 /// What became of the connections that were open after T0, on servers of ours.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
-pub struct Connections {
+pub struct ConnectionCounts {
     /// How many ended before Close's deadline.
     pub closed: u64,
     /// How many were cut at Close's deadline.

@@ -1,0 +1,210 @@
+//! The connections of one server, as the coordinator sees them.
+
+use std::fmt::{self, Debug};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::graceful::GracefulConnection;
+use super::state::Connection;
+use super::watched::Watched;
+use crate::drain::{Class, FINISHED, SERVING, Ticket};
+use crate::handle::{ShutdownHandle, Source};
+use crate::phase::Phase;
+use crate::random;
+use crate::report::{ConnectionCounts, Kind, LeftBehind};
+
+/// The connections of an accept loop of your own.
+///
+/// [`watch`](ConnectionGroup::watch) each connection that hyper serves: it is counted, asked to close at its own moment of
+/// the spread, and cut at Close's deadline. Requests are counted by a [`DrainLayer`](crate::DrainLayer) in front of the
+/// service, which also says `Connection: close`.
+///
+/// Accept until [`closing`](ConnectionGroup::closing) is ready; then take what the kernel still holds, close the listener,
+/// and drop the group: the coordinator waits for that before it looks for the last connection. `examples/5_own_accept_loop.rs`
+/// is a whole one.
+///
+/// What [`serve`](crate::serve) does beyond this: it follows an HTTP/1 connection's bytes, so that none are thrown away when
+/// it closes, and an upgraded connection stays counted.
+pub struct ConnectionGroup {
+    group: Arc<Group>,
+    _listener: Option<Ticket>,
+}
+
+impl ConnectionGroup {
+    /// A group for one listener. Making it says that requests are served here, so LameDuck has its full length.
+    #[must_use]
+    pub fn new(handle: &ShutdownHandle) -> Self {
+        handle.shared.declare_serving();
+        ConnectionGroup {
+            _listener: handle.shared.tracker().take(Class::Listener),
+            group: Group::new(handle, true),
+        }
+    }
+
+    /// Ready when it is time to close the listener: at the end of Close, when what stood before is gone.
+    ///
+    /// The future is owned and `'static`. It is cancel safe.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.group.closing()
+    }
+
+    /// Counts a connection and gives it its times. Call it before the task is spawned. `peer` names it in the report.
+    ///
+    /// `None` when Release has begun: drop the connection.
+    pub fn watch<C, A>(&self, connection: C, peer: A) -> Option<Watched<C>>
+    where
+        C: GracefulConnection,
+        A: Debug + Send + Sync + 'static,
+    {
+        let state = self.group.open(peer)?;
+        Some(Watched::new(connection, state))
+    }
+}
+
+impl Debug for ConnectionGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionGroup").finish_non_exhaustive()
+    }
+}
+
+/// What the connections of one server have in common.
+pub(super) struct Group {
+    pub(super) handle: ShutdownHandle,
+    /// An admin server's connections are neither counted nor told: they stay to the end.
+    counted: bool,
+    /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all. Those that ended are
+    /// swept out when the list has doubled.
+    connections: Mutex<List>,
+    closed: AtomicU64,
+    cut: AtomicU64,
+}
+
+#[derive(Default)]
+struct List {
+    all: Vec<Weak<Connection>>,
+    sweep_at: usize,
+}
+
+impl Group {
+    pub(super) fn new(handle: &ShutdownHandle, counted: bool) -> Arc<Self> {
+        let group = Arc::new(Group {
+            handle: handle.clone(),
+            counted,
+            connections: Mutex::default(),
+            closed: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+        });
+        let source: Weak<dyn Source> = Arc::downgrade(&group) as _;
+        handle.shared.add_source(source);
+        group
+    }
+
+    pub(super) const fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// Counts a connection. `None` when Release has begun.
+    pub(super) fn open<A>(self: &Arc<Self>, peer: A) -> Option<Arc<Connection>>
+    where
+        A: Debug + Send + Sync + 'static,
+    {
+        let ticket = if self.counted {
+            Some(self.handle.shared.tracker().take(Class::Connection)?)
+        } else {
+            None
+        };
+        let connection: Arc<Connection> = Arc::new(Connection::new(Arc::clone(self), ticket, peer));
+        self.list().add(Arc::downgrade(&connection));
+        Some(connection)
+    }
+
+    /// Ready when the listener should close.
+    pub(super) fn closing(&self) -> WaitForCancellationFutureOwned {
+        let shared = &self.handle.shared;
+        let token = if self.counted {
+            &shared.close_listeners
+        } else {
+            &shared.over
+        };
+        token.clone().cancelled_owned()
+    }
+
+    /// A moment for one connection, counted from T0: drawn from the whole spread, so that those who come late have one
+    /// that is past.
+    pub(super) fn draw(&self) -> Duration {
+        random::part(self.handle.plan().spread(), random::number())
+    }
+
+    pub(super) fn connection_over(&self, was_cut: bool) {
+        let counter = match self.handle.shared.tracker().stage() {
+            SERVING => return,
+            _ if was_cut => return,
+            _ => &self.closed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether Close has begun, or is over.
+    pub(super) fn in_close(&self) -> bool {
+        self.handle.phase() >= Some(Phase::Close)
+    }
+
+    fn each(&self) -> Vec<Arc<Connection>> {
+        self.list().all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl List {
+    fn add(&mut self, connection: Weak<Connection>) {
+        const SMALL: usize = 64;
+        if self.all.len() >= self.sweep_at {
+            self.all.retain(|connection| connection.strong_count() > 0);
+            self.sweep_at = (self.all.len() * 2).max(SMALL);
+        }
+        self.all.push(connection);
+    }
+}
+
+impl Source for Group {
+    fn stage_moved(&self) {
+        for connection in self.each() {
+            if self.handle.shared.tracker().stage() == FINISHED {
+                connection.cut();
+            } else {
+                connection.task.wake();
+            }
+        }
+    }
+
+    fn cut(&self) {
+        if !self.counted {
+            return;
+        }
+        let cut = self.each().iter().filter(|one| one.cut()).count();
+        self.cut.fetch_add(cut as u64, Ordering::Relaxed);
+    }
+
+    fn left_behind(&self, kind: Kind, left: &mut Vec<LeftBehind>) {
+        if self.counted {
+            for connection in self.each() {
+                connection.left_behind(kind, left);
+            }
+        }
+    }
+
+    fn connections(&self) -> ConnectionCounts {
+        ConnectionCounts {
+            closed: self.closed.load(Ordering::Relaxed),
+            cut: self.cut.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! One connection: the hyper side.
+//!
+//! hyper gives a wish (`graceful_shutdown`), not an end, and on HTTP/1 its wish throws away what the client has already
+//! sent. So a connection is driven from outside: it is counted before its task is spawned, asked to close at its own moment
+//! of the spread, and cut at Close's deadline.
+//!
+//! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from.
+//! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
+//! - `watched` tells a connection when its time has come; `graceful` says what each kind of connection makes of it.
+//! - `http` is our own kind: it sniffs the version, then hyper serves it, over `io` and with `service`.
+
+mod graceful;
+mod group;
+mod http;
+mod io;
+mod listener;
+mod serve;
+mod server;
+mod service;
+mod state;
+mod watched;
+
+pub use graceful::GracefulConnection;
+pub use group::ConnectionGroup;
+pub use io::Io;
+pub use listener::{Accept, bind};
+pub use serve::{Serving, serve, serve_admin};
+pub use server::{RequestNames, Server};
+pub use watched::Watched;

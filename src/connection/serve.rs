@@ -1,0 +1,248 @@
+//! The accept loop.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use tower_service::Service;
+
+use super::group::Group;
+use super::http::{BoxError, Builders, HttpConnection};
+use super::io::Io;
+use super::listener::{Accept, is_about_one_connection, is_about_resources};
+use super::server::{RequestExtension, RequestNames, Server};
+use super::service::ConnectionService;
+use super::watched::Watched;
+use crate::drain::{Class, SERVING, Ticket};
+use crate::handle::{NotReady, ShutdownHandle};
+use crate::panic::contain;
+use crate::reason::Reason;
+
+/// How long the accept loop waits when the process is out of file descriptors or memory.
+const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+
+/// Serves HTTP/1 and HTTP/2 on `listener` until the shutdown closes it, at the end of Close.
+///
+/// Runs by itself, on tasks of the current runtime. Connections are counted, told at their moment of the spread, and cut at
+/// Close's deadline; requests are counted to the last frame of their bodies. The listener goes on accepting meanwhile, and
+/// is emptied before it closes. If the accept loop fails, that triggers the shutdown.
+///
+/// `service` is any tower service of `http::Request<hyper::body::Incoming>`: an `axum::Router`, tonic's `Routes`, your own.
+/// It may be dropped unused by whoever does not care when the listener closes. [`Server`] has the settings.
+///
+/// When the shutdown has begun already, the listener is emptied and closed at once.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn serve<L, S, B>(listener: L, service: S, handle: &ShutdownHandle) -> Serving
+where
+    L: Accept,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    Server::new(handle).serve(listener, service)
+}
+
+/// Serves probes and metrics until Exit is over. Its connections and requests are not counted, told or refused.
+///
+/// The kubelet opens a connection for each probe, so probes that shall be answered in Release need a listener that is still
+/// open then.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn serve_admin<L, S, B>(listener: L, service: S, handle: &ShutdownHandle) -> Serving
+where
+    L: Accept,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    Server::admin(handle).serve(listener, service)
+}
+
+impl<X> Server<X> {
+    /// Serves `service` on `listener`. See [`serve`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn serve<L, S, B>(self, listener: L, service: S) -> Serving
+    where
+        L: Accept,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        X: RequestExtension<L::Peer>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let (closed, serving) = oneshot::channel();
+        let Server {
+            handle,
+            counted,
+            name,
+            extension,
+            names,
+            builders,
+        } = self;
+        let shared = &handle.shared;
+        let late = counted && shared.tracker().stage() != SERVING;
+        let membership = counted.then(|| {
+            shared.declare_serving();
+            Membership {
+                starting: Some(handle.not_ready(format!("{name} does not accept yet"))),
+                _listener: shared.tracker().take(Class::Listener),
+            }
+        });
+        let spawner = Spawner {
+            group: Group::new(&handle, counted),
+            service,
+            extension,
+            names,
+            builders,
+        };
+        tokio::spawn(async move {
+            let accepting = contain(|| accept_loop(listener, spawner, membership, late)).await;
+            if let Err(error) = accepting.and_then(|ended| ended.map_err(|error| error.to_string()))
+            {
+                tracing::error!(target: "lameduck", server = %name, %error, "server failed");
+                handle.shutdown(Reason::ServerFailed { name, error });
+            }
+            // Nobody may be waiting for this.
+            let _ = closed.send(());
+        });
+        Serving { closed: serving }
+    }
+}
+
+/// What ties a server to the coordinator while its listener is open.
+struct Membership {
+    starting: Option<NotReady>,
+    _listener: Option<Ticket>,
+}
+
+/// Accepts until it is time to close, or until it cannot.
+async fn accept_loop<L, S, X, B>(
+    mut listener: L,
+    spawner: Spawner<S, X>,
+    mut membership: Option<Membership>,
+    late: bool,
+) -> io::Result<()>
+where
+    L: Accept,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    X: RequestExtension<L::Peer>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    if let Some(membership) = &mut membership {
+        membership.starting = None;
+    }
+    let mut closing = pin!(spawner.group.closing());
+    let mut open = !late;
+    while open {
+        tokio::select! {
+            biased;
+            () = &mut closing => open = false,
+            accepted = poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
+                Ok((io, peer)) => spawner.spawn(io, peer),
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) if is_about_resources(&error) => {
+                    tracing::warn!(target: "lameduck", %error, "cannot accept for the moment");
+                    sleep(OUT_OF_RESOURCES).await;
+                }
+                Err(error) => return Err(error),
+            },
+        }
+    }
+    for (io, peer) in listener.close() {
+        spawner.spawn(io, peer);
+    }
+    Ok(())
+}
+
+/// Starts a server's connections.
+struct Spawner<S, X> {
+    group: Arc<Group>,
+    service: S,
+    extension: X,
+    names: RequestNames,
+    builders: Builders,
+}
+
+impl<S, X> Spawner<S, X> {
+    fn spawn<I, A, B>(&self, io: I, peer: A)
+    where
+        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        A: Clone + fmt::Debug + Send + Sync + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        X: RequestExtension<A>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        // Counted before its task is spawned, or a connection could be forgotten between the two.
+        let Some(state) = self.group.open(peer.clone()) else {
+            return;
+        };
+        let service = ConnectionService {
+            inner: self.service.clone(),
+            extension: self.extension.clone(),
+            peer,
+            names: self.names,
+            state: Arc::clone(&state),
+        };
+        let io = Io::new(io, Arc::clone(&state));
+        let connection = HttpConnection::new(io, service, self.builders.clone());
+        let watched = Watched::new(connection, state);
+        tokio::spawn(async move {
+            if let Some(Err(error)) = watched.await {
+                tracing::debug!(target: "lameduck", %error, "connection failed");
+            }
+        });
+    }
+}
+
+/// A server that is running: a future that is ready when its listener has closed. Dropping it changes nothing.
+pub struct Serving {
+    closed: oneshot::Receiver<()>,
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // An error says that the server's task is gone, and its listener with it.
+        Pin::new(&mut self.closed).poll(cx).map(|_| ())
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! What a user can set of a server.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use http::Extensions;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioExecutor;
+
+use super::http::Builders;
+use crate::handle::ShutdownHandle;
+
+/// A server's settings. [`serve`](crate::serve) is a server with none of them changed.
+///
+/// ```no_run
+/// # use std::net::SocketAddr;
+/// # use axum::{Router, extract::ConnectInfo, routing::get};
+/// # use lameduck::{Plan, Server, ShutdownCoordinator};
+/// # async fn example() -> std::io::Result<()> {
+/// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+/// # let handle = shutdown.handle();
+/// let app = Router::new().route(
+///     "/",
+///     get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { format!("hello {peer}") }),
+/// );
+/// let listener = lameduck::bind("127.0.0.1:3000").await?;
+/// Server::new(&handle)
+///     .name("api")
+///     .request_extension(|peer: &SocketAddr| ConnectInfo(*peer))
+///     .serve(listener, app);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | name | `server` |
+/// | request extension | none |
+/// | request names | method and path, without the query |
+/// | HTTP/1, HTTP/2 | hyper's own, without its header timer |
+#[must_use = "it serves only when `serve` is called"]
+pub struct Server<X = ()> {
+    pub(super) handle: ShutdownHandle,
+    pub(super) counted: bool,
+    pub(super) name: String,
+    pub(super) extension: X,
+    pub(super) names: RequestNames,
+    pub(super) builders: Builders,
+}
+
+impl Server {
+    /// A server that is part of the service.
+    pub fn new(handle: &ShutdownHandle) -> Self {
+        Server {
+            handle: handle.clone(),
+            counted: true,
+            name: "server".to_owned(),
+            extension: (),
+            names: RequestNames::MethodAndPath,
+            builders: Builders::default(),
+        }
+    }
+
+    /// A server for probes and metrics: it stays until Exit is over, and nobody waits for its connections.
+    pub fn admin(handle: &ShutdownHandle) -> Self {
+        Server {
+            counted: false,
+            name: "admin".to_owned(),
+            names: RequestNames::Off,
+            ..Server::new(handle)
+        }
+    }
+}
+
+impl<X> Server<X> {
+    /// What logs and the report call it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Inserts an extension into every request, made from the connection's peer. axum's `ConnectInfo` extractor, say, looks
+    /// for one. None is inserted unasked: it costs allocations.
+    pub fn request_extension<F, P, T>(self, make: F) -> Server<PeerExtension<F, T>>
+    where
+        F: Fn(&P) -> T + Clone + Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
+    {
+        Server {
+            handle: self.handle,
+            counted: self.counted,
+            name: self.name,
+            extension: PeerExtension {
+                make,
+                made: PhantomData,
+            },
+            names: self.names,
+            builders: self.builders,
+        }
+    }
+
+    /// How the report calls requests that were left behind.
+    pub fn request_names(mut self, names: RequestNames) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// Changes hyper's settings for HTTP/1.
+    ///
+    /// Leave its `header_read_timeout` off: it is its keep-alive limit, too, and closes idle connections in normal service.
+    pub fn http1(mut self, change: impl FnOnce(&mut http1::Builder)) -> Self {
+        change(&mut self.builders.http1);
+        self
+    }
+
+    /// Changes hyper's settings for HTTP/2.
+    pub fn http2(mut self, change: impl FnOnce(&mut http2::Builder<TokioExecutor>)) -> Self {
+        change(&mut self.builders.http2);
+        self
+    }
+}
+
+impl<X> fmt::Debug for Server<X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the report calls requests that were left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestNames {
+    /// `GET /orders/17`. The query is never shown: tokens live there.
+    #[default]
+    MethodAndPath,
+    /// `GET`, for paths that are secret themselves.
+    Method,
+    /// Nothing: requests are counted, but not named.
+    Off,
+}
+
+/// Puts something into a request's extensions. Closed: nothing, or what [`Server::request_extension`] was given.
+pub trait RequestExtension<P>: Clone + Send + Sync + 'static {
+    #[doc(hidden)]
+    fn insert(&self, peer: &P, extensions: &mut Extensions);
+}
+
+impl<P> RequestExtension<P> for () {
+    fn insert(&self, _: &P, _: &mut Extensions) {}
+}
+
+/// What [`Server::request_extension`] was given.
+pub struct PeerExtension<F, T> {
+    make: F,
+    made: PhantomData<fn() -> T>,
+}
+
+impl<F: Clone, T> Clone for PeerExtension<F, T> {
+    fn clone(&self) -> Self {
+        PeerExtension {
+            make: self.make.clone(),
+            made: PhantomData,
+        }
+    }
+}
+
+impl<F, P, T> RequestExtension<P> for PeerExtension<F, T>
+where
+    F: Fn(&P) -> T + Clone + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    fn insert(&self, peer: &P, extensions: &mut Extensions) {
+        extensions.insert((self.make)(peer));
+    }
+}
+
+impl<F, T> fmt::Debug for PeerExtension<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerExtension").finish_non_exhaustive()
+    }
+}

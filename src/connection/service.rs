@@ -1,0 +1,144 @@
+//! The service of one connection: counts each request, then calls the application.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+
+use super::server::{RequestExtension, RequestNames};
+use super::state::Connection;
+use crate::drain::{Class, SERVING, Ticket};
+use crate::request::{
+    DrainBody, Hold, ResponseFuture, is_http1, retry_after, say_close, unavailable,
+};
+
+/// Passes the requests of one connection on to the application's service.
+pub(super) struct ConnectionService<S, X, A> {
+    pub(super) inner: S,
+    pub(super) extension: X,
+    pub(super) peer: A,
+    pub(super) names: RequestNames,
+    pub(super) state: Arc<Connection>,
+}
+
+impl<S, X, A, B> hyper::service::Service<Request<Incoming>> for ConnectionService<S, X, A>
+where
+    S: tower_service::Service<Request<Incoming>, Response = Response<B>> + Clone,
+    X: RequestExtension<A>,
+{
+    type Response = Response<DrainBody<B, InFlight>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<Oneshot<S, Request<Incoming>>, InFlight>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let in_flight = match self.begin(&request) {
+            Ok(in_flight) => in_flight,
+            Err(refused) => return ResponseFuture::refused(refused),
+        };
+        self.extension.insert(&self.peer, request.extensions_mut());
+        ResponseFuture::open(Oneshot::new(self.inner.clone(), request), in_flight)
+    }
+}
+
+impl<S, X, A> ConnectionService<S, X, A> {
+    fn begin(&self, request: &Request<Incoming>) -> Result<InFlight, Response<()>> {
+        let http1 = is_http1(request.version());
+        let ticket = if self.state.group.is_counted() {
+            let tracker = self.state.group.handle.shared.tracker();
+            let ticket = tracker.take(Class::Work);
+            if tracker.stage() != SERVING {
+                tracker.arrived(ticket.is_some());
+            }
+            if ticket.is_none() {
+                let mut response = unavailable(retry_after());
+                if http1 {
+                    say_close(&mut response);
+                }
+                return Err(response);
+            }
+            ticket
+        } else {
+            None
+        };
+        Ok(InFlight {
+            place: self.state.begin(request, self.names),
+            http1,
+            connect: *request.method() == Method::CONNECT,
+            state: Arc::clone(&self.state),
+            _ticket: ticket,
+        })
+    }
+}
+
+/// Held while a request of a connection is in flight.
+pub(super) struct InFlight {
+    place: Option<usize>,
+    http1: bool,
+    connect: bool,
+    state: Arc<Connection>,
+    _ticket: Option<Ticket>,
+}
+
+impl Hold for InFlight {
+    fn answered<B>(&mut self, response: &mut Response<B>) {
+        if !self.http1 {
+            return;
+        }
+        let tunnel = self.connect && response.status().is_success();
+        if tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.state.upgrade();
+        } else if self.state.says_close() {
+            say_close(response);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.state.finish(self.place);
+    }
+}
+
+pin_project! {
+    /// Calls a service once, when it is ready.
+    #[project = OneshotProj]
+    pub(super) enum Oneshot<S: tower_service::Service<R>, R> {
+        Waiting {
+            service: S,
+            request: Option<R>,
+        },
+        Called {
+            #[pin]
+            future: S::Future,
+        },
+    }
+}
+
+impl<S: tower_service::Service<R>, R> Oneshot<S, R> {
+    fn new(service: S, request: R) -> Self {
+        Oneshot::Waiting {
+            service,
+            request: Some(request),
+        }
+    }
+}
+
+impl<S: tower_service::Service<R>, R> Future for Oneshot<S, R> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let future = match self.as_mut().project() {
+                OneshotProj::Called { future } => return future.poll(cx),
+                OneshotProj::Waiting { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    service.call(request.take().expect("polled after it was ready"))
+                }
+            };
+            self.set(Oneshot::Called { future });
+        }
+    }
+}

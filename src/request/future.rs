@@ -1,0 +1,84 @@
+//! The response future: carries the guard from the call to the body.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use pin_project_lite::pin_project;
+
+use super::body::DrainBody;
+use super::hold::{Hold, RequestGuard};
+
+pin_project! {
+    /// The future of [`DrainService`](crate::DrainService).
+    pub struct ResponseFuture<F, H = RequestGuard> {
+        #[pin]
+        state: State<F, H>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, H> {
+        Open {
+            // Above the guard: dropped with the work in it before the guard is.
+            #[pin]
+            inner: F,
+            hold: Option<H>,
+        },
+        Refused {
+            response: Option<Response<()>>,
+        },
+    }
+}
+
+impl<F, H> ResponseFuture<F, H> {
+    pub(crate) fn open(inner: F, hold: H) -> Self {
+        ResponseFuture {
+            state: State::Open {
+                inner,
+                hold: Some(hold),
+            },
+        }
+    }
+
+    pub(crate) fn refused(response: Response<()>) -> Self {
+        ResponseFuture {
+            state: State::Refused {
+                response: Some(response),
+            },
+        }
+    }
+}
+
+impl<F, H, B, E> Future for ResponseFuture<F, H>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    H: Hold,
+{
+    type Output = Result<Response<DrainBody<B, H>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Open { inner, hold } => {
+                let answer = ready!(inner.poll(cx));
+                let mut hold = hold.take().expect("polled after it was ready");
+                Poll::Ready(answer.map(|mut response| {
+                    hold.answered(&mut response);
+                    response.map(|body| DrainBody::open(body, hold))
+                }))
+            }
+            StateProj::Refused { response } => {
+                let response = response.take().expect("polled after it was ready");
+                Poll::Ready(Ok(response.map(|()| DrainBody::empty())))
+            }
+        }
+    }
+}
+
+impl<F, H> fmt::Debug for ResponseFuture<F, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

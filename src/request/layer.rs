@@ -1,0 +1,145 @@
+//! The layer: how requests are counted and refused.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, Uri};
+use tower_layer::Layer;
+
+use super::service::{DrainService, unavailable};
+use crate::drain::Tracker;
+use crate::handle::ShutdownHandle;
+
+/// Counts the requests that pass, so that Drain waits for them; a [`tower_layer::Layer`] for any server.
+///
+/// - A request is in flight from before the inner service is called until its response's body is over, has failed, or is
+///   dropped.
+/// - From T0 on every HTTP/1 response says `Connection: close`. HTTP/2 has no such header; there the server has to send
+///   GOAWAY.
+/// - From Release on a request gets 503 with `Retry-After` before the inner service is called: what it needs is being
+///   closed.
+///
+/// Under [`serve`](crate::serve) the layer is not needed: it counts by itself. The layer is for somebody else's server:
+///
+/// ```
+/// # use lameduck::{DrainLayer, Phase, Plan, ShutdownCoordinator};
+/// # use axum::{Router, routing::get};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+/// # let handle = shutdown.handle();
+/// let app = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .layer(DrainLayer::new(&handle));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let server = axum::serve(listener, app).with_graceful_shutdown(handle.reached(Phase::Drain));
+/// # handle.shutdown("example");
+/// let (report, served) = tokio::join!(shutdown.run(), async { server.await });
+/// # served?;
+/// # assert!(report.is_clean());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Making a layer says that requests are served here, so LameDuck has its full length.
+///
+/// The layer sees requests, not connections: an upgraded connection (a WebSocket) is over for it when the `101` is sent.
+/// Take a [`guard`](ShutdownHandle::guard) in the handler for that.
+#[derive(Clone)]
+pub struct DrainLayer<E = fn(RequestHead<'_>) -> bool, R = fn(Duration) -> Response<()>> {
+    rules: Rules<E, R>,
+}
+
+/// What the layer's services share. Small and without an `Arc`: servers clone it for every request.
+#[derive(Clone)]
+pub(super) struct Rules<E, R> {
+    pub(super) tracker: Tracker,
+    pub(super) exempt: E,
+    pub(super) reject: R,
+}
+
+impl DrainLayer {
+    /// A layer that counts every request.
+    #[must_use]
+    pub fn new(handle: &ShutdownHandle) -> Self {
+        handle.shared.declare_serving();
+        DrainLayer {
+            rules: Rules {
+                tracker: handle.shared.tracker(),
+                exempt: |_| false,
+                reject: unavailable,
+            },
+        }
+    }
+}
+
+impl<E, R> DrainLayer<E, R> {
+    /// Lets requests pass that are neither to be counted nor to be refused: probes, metrics.
+    ///
+    /// One rule for both: a request that is not waited for must not be turned away while others are, nor the reverse.
+    #[must_use]
+    pub fn exempt<F>(self, exempt: F) -> DrainLayer<F, R>
+    where
+        F: Fn(RequestHead<'_>) -> bool + Clone,
+    {
+        DrainLayer {
+            rules: Rules {
+                tracker: self.rules.tracker,
+                exempt,
+                reject: self.rules.reject,
+            },
+        }
+    }
+
+    /// Makes the answer to a request that comes too late, instead of 503 with `Retry-After` (RFC 9110, sections 15.6.4 and
+    /// 10.2.3). The closure is given the time after which to try again, 1 to 3 s, drawn anew for each answer.
+    #[must_use]
+    pub fn reject<F>(self, reject: F) -> DrainLayer<E, F>
+    where
+        F: Fn(Duration) -> Response<()> + Clone,
+    {
+        DrainLayer {
+            rules: Rules {
+                tracker: self.rules.tracker,
+                exempt: self.rules.exempt,
+                reject,
+            },
+        }
+    }
+}
+
+impl<S, E: Clone, R: Clone> Layer<S> for DrainLayer<E, R> {
+    type Service = DrainService<S, E, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        DrainService::new(inner, self.rules.clone())
+    }
+}
+
+impl<E, R> fmt::Debug for DrainLayer<E, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainLayer").finish_non_exhaustive()
+    }
+}
+
+/// What the rule of [`DrainLayer::exempt`] sees of a request.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub uri: &'a Uri,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
+    fn from(request: &'a Request<B>) -> Self {
+        RequestHead {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+        }
+    }
+}

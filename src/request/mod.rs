@@ -1,0 +1,20 @@
+//! One request in flight: the tower side.
+//!
+//! [`DrainLayer`] counts a request from before the inner service is called to the last frame of the response's body.
+
+mod body;
+mod future;
+mod hold;
+mod layer;
+mod service;
+
+pub use body::DrainBody;
+pub use future::ResponseFuture;
+pub use hold::RequestGuard;
+pub use layer::{DrainLayer, RequestHead};
+pub use service::DrainService;
+
+#[cfg(feature = "hyper")]
+pub(crate) use hold::{Hold, is_http1, say_close};
+#[cfg(feature = "hyper")]
+pub(crate) use service::{retry_after, unavailable};

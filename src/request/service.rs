@@ -1,0 +1,93 @@
+//! The service: takes the guard, then calls.
+
+use std::fmt;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Request, Response, StatusCode};
+use tower_service::Service;
+
+use super::body::DrainBody;
+use super::future::ResponseFuture;
+use super::hold::{RequestGuard, is_http1, say_close};
+use super::layer::{RequestHead, Rules};
+use crate::drain::{Class, SERVING};
+use crate::random;
+
+/// Counts the requests that pass. Made by [`DrainLayer`](crate::DrainLayer).
+#[derive(Clone)]
+pub struct DrainService<S, E = fn(RequestHead<'_>) -> bool, R = fn(Duration) -> Response<()>> {
+    inner: S,
+    rules: Rules<E, R>,
+}
+
+impl<S, E, R> DrainService<S, E, R> {
+    pub(super) fn new(inner: S, rules: Rules<E, R>) -> Self {
+        DrainService { inner, rules }
+    }
+}
+
+impl<S, E, R, ReqBody, ResBody> Service<Request<ReqBody>> for DrainService<S, E, R>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    E: Fn(RequestHead<'_>) -> bool,
+    R: Fn(Duration) -> Response<()>,
+{
+    type Response = Response<DrainBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let tracker = self.rules.tracker;
+        let version = request.version();
+        let exempt = (self.rules.exempt)(RequestHead::from(&request));
+        // Taken before the inner call: a service that does work in `call` is already in flight.
+        let ticket = if exempt {
+            None
+        } else {
+            let ticket = tracker.take(Class::Work);
+            if tracker.stage() != SERVING {
+                tracker.arrived(ticket.is_some());
+            }
+            if ticket.is_none() {
+                let mut response = (self.rules.reject)(retry_after());
+                if is_http1(version) {
+                    say_close(&mut response);
+                }
+                return ResponseFuture::refused(response);
+            }
+            ticket
+        };
+        let guard = RequestGuard::new(tracker, version, ticket);
+        ResponseFuture::open(self.inner.call(request), guard)
+    }
+}
+
+impl<S: fmt::Debug, E, R> fmt::Debug for DrainService<S, E, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainService")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// 503, and when to try again.
+pub(crate) fn unavailable(retry_after: Duration) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+    response
+}
+
+/// 1, 2 or 3 s: whole seconds, because the header has no finer ones, and not the same for all, so that they do not come
+/// back together.
+pub(crate) fn retry_after() -> Duration {
+    Duration::from_secs(1 + random::number() % 3)
+}
