@@ -127,6 +127,20 @@ impl ShutdownCoordinator {
         self.handle.task(name, work)
     }
 
+    /// Starts a background task that can fail. See [`ShutdownHandle::try_task`].
+    ///
+    /// # Errors
+    ///
+    /// See [`TaskError`].
+    pub fn try_task<F, Fut, E>(&self, name: impl Into<String>, work: F) -> Result<(), TaskError>
+    where
+        F: FnOnce(TaskContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.handle.try_task(name, work)
+    }
+
     /// Waits for the trigger, runs the phases, and says what happened.
     ///
     /// With nothing registered it waits for the trigger all the same, and then returns at once.
@@ -303,7 +317,7 @@ impl Sequence<'_> {
                 refused: arrivals.refused,
                 last_arrival: arrivals.last.map(|at| at.saturating_duration_since(t0)),
             },
-            connections: self.shared.connections(),
+            connections: self.shared.connections.counts(),
             cut: self.shared.cut_count(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -352,8 +353,6 @@ pub(crate) trait Source: Send + Sync {
     fn cut(&self);
     /// What is in flight here.
     fn left_behind(&self, kind: Kind, left: &mut Vec<LeftBehind>);
-    /// What became of the connections since T0.
-    fn connections(&self) -> ConnectionCounts;
 }
 
 /// What the coordinator, its handles, and everything that holds one of them have in common.
@@ -370,8 +369,25 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     sources: Mutex<Vec<Weak<dyn Source>>>,
     pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
+    pub(crate) connections: ConnectionsEnded,
     /// A trigger came after the first one.
     repeated: Notify,
+}
+
+/// The connections that ended since T0. Kept here, because a server is gone when its last connection is.
+#[derive(Default)]
+pub(crate) struct ConnectionsEnded {
+    pub(crate) closed: AtomicU64,
+    pub(crate) cut: AtomicU64,
+}
+
+impl ConnectionsEnded {
+    pub(crate) fn counts(&self) -> ConnectionCounts {
+        ConnectionCounts {
+            closed: self.closed.load(Ordering::Relaxed),
+            cut: self.cut.load(Ordering::Relaxed),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -422,6 +438,7 @@ impl Shared {
             state: Mutex::default(),
             sources: Mutex::default(),
             finished: watch::Sender::new(None),
+            connections: ConnectionsEnded::default(),
             repeated: Notify::new(),
         }
     }
@@ -633,16 +650,6 @@ impl Shared {
         for abort in aborts.into_iter().flatten() {
             abort.abort();
         }
-    }
-
-    pub(crate) fn connections(&self) -> ConnectionCounts {
-        self.all_sources()
-            .iter()
-            .map(|source| source.connections())
-            .fold(ConnectionCounts::default(), |sum, one| ConnectionCounts {
-                closed: sum.closed + one.closed,
-                cut: sum.cut + one.cut,
-            })
     }
 
     pub(crate) fn tasks(&self) -> Vec<TaskReport> {

@@ -1,7 +1,7 @@
 //! The connections of one server, as the coordinator sees them.
 
 use std::fmt::{self, Debug};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::drain::{Class, FINISHED, SERVING, Ticket};
 use crate::handle::{ShutdownHandle, Source};
 use crate::phase::Phase;
 use crate::random;
-use crate::report::{ConnectionCounts, Kind, LeftBehind};
+use crate::report::{Kind, LeftBehind};
 
 /// The connections of an accept loop of your own.
 ///
@@ -78,8 +78,6 @@ pub(super) struct Group {
     /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all. Those that ended are
     /// swept out when the list has doubled.
     connections: Mutex<List>,
-    closed: AtomicU64,
-    cut: AtomicU64,
 }
 
 #[derive(Default)]
@@ -94,8 +92,6 @@ impl Group {
             handle: handle.clone(),
             counted,
             connections: Mutex::default(),
-            closed: AtomicU64::new(0),
-            cut: AtomicU64::new(0),
         });
         let source: Weak<dyn Source> = Arc::downgrade(&group) as _;
         handle.shared.add_source(source);
@@ -138,13 +134,12 @@ impl Group {
         random::part(self.handle.plan().spread(), random::number())
     }
 
-    pub(super) fn connection_over(&self, was_cut: bool) {
-        let counter = match self.handle.shared.tracker().stage() {
-            SERVING => return,
-            _ if was_cut => return,
-            _ => &self.closed,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// A connection ended that was not cut.
+    pub(super) fn connection_closed(&self) {
+        let shared = &self.handle.shared;
+        if self.counted && shared.tracker().stage() != SERVING {
+            shared.connections.closed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether Close has begun, or is over.
@@ -190,7 +185,8 @@ impl Source for Group {
             return;
         }
         let cut = self.each().iter().filter(|one| one.cut()).count();
-        self.cut.fetch_add(cut as u64, Ordering::Relaxed);
+        let counts = &self.handle.shared.connections;
+        counts.cut.fetch_add(cut as u64, Ordering::Relaxed);
     }
 
     fn left_behind(&self, kind: Kind, left: &mut Vec<LeftBehind>) {
@@ -198,13 +194,6 @@ impl Source for Group {
             for connection in self.each() {
                 connection.left_behind(kind, left);
             }
-        }
-    }
-
-    fn connections(&self) -> ConnectionCounts {
-        ConnectionCounts {
-            closed: self.closed.load(Ordering::Relaxed),
-            cut: self.cut.load(Ordering::Relaxed),
         }
     }
 }

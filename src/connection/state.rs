@@ -18,7 +18,7 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     pub(super) group: Arc<Group>,
     /// Wakes the task that drives it.
     pub(super) task: AtomicWaker,
-    since: Instant,
+    pub(super) since: Instant,
     protocol: AtomicU8,
     /// Its moment has come: HTTP/1 responses say close.
     says_close: AtomicBool,
@@ -31,6 +31,8 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     reader: AtomicWaker,
     writer: AtomicWaker,
     in_flight: AtomicU32,
+    /// A request has come on it.
+    requested: AtomicBool,
     /// Bytes have arrived that no request was made of yet: half a head.
     mid_head: AtomicBool,
     /// The requests in flight. Locked by this connection, and by the report.
@@ -62,6 +64,7 @@ impl<A> Connection<A> {
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             in_flight: AtomicU32::new(0),
+            requested: AtomicBool::new(false),
             mid_head: AtomicBool::new(false),
             requests: Mutex::default(),
             _ticket: ticket,
@@ -81,6 +84,11 @@ impl<A: ?Sized> Connection<A> {
 
     pub(super) fn say_close(&self) {
         self.says_close.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request has ever come on it.
+    pub(super) fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
     }
 
     pub(super) fn end(&self) {
@@ -136,6 +144,12 @@ impl<A: ?Sized> Connection<A> {
     pub(super) fn begin<B>(&self, request: &Request<B>, names: RequestNames) -> Option<usize> {
         self.mid_head.store(false, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if !self.requested.load(Ordering::Relaxed) {
+            self.requested.store(true, Ordering::Relaxed);
+            if self.says_close() {
+                self.task.wake();
+            }
+        }
         let uri = match names {
             RequestNames::MethodAndPath => Some(request.uri().clone()),
             RequestNames::Method => None,
@@ -206,7 +220,9 @@ impl Connection {
 
 impl<A: ?Sized> Drop for Connection<A> {
     fn drop(&mut self) {
-        self.group.connection_over(*self.cut.get_mut());
+        if !*self.cut.get_mut() {
+            self.group.connection_closed();
+        }
     }
 }
 

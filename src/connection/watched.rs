@@ -4,13 +4,18 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::graceful::GracefulConnection;
+use super::graceful::{GracefulConnection, sealed::Token};
 use super::state::Connection;
 use crate::drain::SERVING;
+
+/// A connection that was opened a moment ago is about to be used: a GOAWAY that comes before its first request would send
+/// the client away with nothing, to open the next one, which gets the same.
+const FRESH: Duration = Duration::from_secs(1);
 
 pin_project! {
     /// A connection that is counted, asked to close at its moment, and cut at Close's deadline.
@@ -36,6 +41,8 @@ enum Course {
     Serving,
     /// The shutdown has begun; its own moment comes at `moment`.
     Waiting { moment: Instant },
+    /// Its moment has come: HTTP/1 responses say close. HTTP/2 gets its GOAWAY as soon as it is not fresh.
+    Asking,
     /// It has been asked to close, and goes on serving.
     Asked,
     /// Close has begun: it closes when it is still idle at `until`.
@@ -77,7 +84,14 @@ impl<C: GracefulConnection> Watched<C> {
                         return Some(moment);
                     }
                     state.say_close();
-                    connection.as_mut().ask(super::graceful::sealed::Token);
+                    *this.course = Course::Asking;
+                }
+                Course::Asking => {
+                    let fresh_until = state.since + FRESH;
+                    if now < fresh_until && !state.is_requested() {
+                        return Some(fresh_until);
+                    }
+                    connection.as_mut().ask(Token);
                     *this.course = Course::Asked;
                 }
                 Course::Asked => {
@@ -92,7 +106,7 @@ impl<C: GracefulConnection> Watched<C> {
                         return Some(until);
                     }
                     state.end();
-                    connection.as_mut().end(super::graceful::sealed::Token);
+                    connection.as_mut().end(Token);
                     *this.course = Course::Ending;
                 }
                 Course::Ending => return None,

@@ -1,0 +1,156 @@
+//! Every example runs, does what its header says, and leaves cleanly.
+
+mod process;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use process::{Process, Scratch};
+
+/// A short schedule: these tests are about the examples, not about the times.
+const SHORT: &[(&str, &str)] = &[
+    ("TERMINATION_GRACE_PERIOD_SECONDS", "6"),
+    ("LAME_DUCK_SECONDS", "0.2"),
+];
+
+const ANYWHERE: &str = "127.0.0.1:0";
+
+#[test]
+fn service_writes_and_reads_notes_and_answers_probes() {
+    let scratch = Scratch::new("example-service");
+    let file = scratch.path("notes.db");
+    let mut service = Process::example("service", &[ANYWHERE, ANYWHERE, &file], SHORT);
+    let line = service.line();
+    let (address, probes) = (word_after(&line, "on"), word_after(&line, "probes on"));
+
+    let written = ask(&address, "POST /notes", "milk");
+    let read = ask(&address, "GET /notes/1", "");
+    let ready = ask(&probes, "GET /readyz", "");
+    let report = stop(service);
+
+    assert!(written.ends_with("\r\n\r\n1\n"), "{written}");
+    assert!(read.ends_with("\r\n\r\nmilk\n"), "{read}");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    assert!(report.contains("hook `sqlite` done"), "{report}");
+}
+
+#[test]
+fn layer_only_finishes_a_slow_request() {
+    let mut server = Process::example("layer_only", &[ANYWHERE], SHORT);
+    let address = word_after(&server.line(), "on");
+
+    let live = ask(&address, "GET /livez", "");
+    let slow = std::thread::spawn(move || ask(&address, "GET /slow", ""));
+    server.wait_for_log("plan:");
+    let slow = slow.join().expect("it does not panic");
+    let report = stop(server);
+
+    assert!(live.starts_with("HTTP/1.1 200"), "{live}");
+    assert!(slow.ends_with("at last\n"), "{slow}");
+    assert!(report.contains("clean: SIGTERM"), "{report}");
+}
+
+#[test]
+fn queue_consumer_loses_no_job_and_does_none_twice() {
+    let scratch = Scratch::new("example-queue");
+    let file = scratch.path("jobs.db");
+    let mut done = Vec::new();
+
+    // Stopped in the middle, twice.
+    for _ in 0..2 {
+        let mut consumer = Process::example("queue_consumer", &[&file], SHORT);
+        assert_eq!(consumer.line(), "20 jobs are waiting");
+        done.push(consumer.line());
+        let report = stop(consumer);
+        let also = report.lines().filter(|line| line.starts_with("done: "));
+        done.extend(also.map(str::to_owned));
+        assert!(report.contains("task `consumer` done"), "{report}");
+    }
+
+    let jobs: Vec<String> = (1..=done.len())
+        .map(|job| format!("done: job {job}"))
+        .collect();
+    assert_eq!(done, jobs);
+}
+
+#[test]
+fn hooks_and_tasks_says_which_hook_overran() {
+    let ended = Process::example("hooks_and_tasks", &[], &[]).wait();
+
+    assert_eq!(ended.status.code(), Some(3), "{}", ended.stdout);
+    for part in [
+        "hook `database` overran after 0.4",
+        "hook `cache` failed: connection refused",
+        "hook `telemetry` done",
+        "task `importer` done",
+    ] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn own_accept_loop_serves_and_leaves() {
+    let mut server = Process::example("own_accept_loop", &[ANYWHERE], SHORT);
+    let address = word_after(&server.line(), "on");
+
+    let hello = ask(&address, "GET /", "");
+    let report = stop(server);
+
+    assert!(hello.ends_with("hello\n"), "{hello}");
+    assert!(report.contains("clean: SIGTERM"), "{report}");
+}
+
+#[test]
+fn several_servers_all_serve_and_leave_no_socket_file() {
+    let mut servers = Process::example("several_servers", &[ANYWHERE, ANYWHERE], SHORT);
+    let line = servers.line();
+    let socket = word_after(&line, "internal on");
+
+    let hello = ask(&word_after(&line, "api on"), "GET /", "");
+    let load = ask_unix(&socket, "GET /");
+    let report = stop(servers);
+
+    assert!(hello.contains("hello 127.0.0.1:"), "{hello}");
+    assert!(load.contains("in flight: 1, connections: 1"), "{load}");
+    assert!(report.contains("hook `socket file` done"), "{report}");
+    assert!(!std::path::Path::new(&socket).exists());
+}
+
+/// Sends SIGTERM and returns what the example printed, once it has left cleanly.
+fn stop(process: Process) -> String {
+    process.signal("TERM");
+    let ended = process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    ended.stdout
+}
+
+fn word_after(line: &str, before: &str) -> String {
+    let (_, rest) = line
+        .split_once(&format!("{before} "))
+        .unwrap_or_else(|| panic!("no {before:?} in {line:?}"));
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    word.trim_end_matches(',').to_owned()
+}
+
+/// One request on a connection of its own; the whole response.
+fn ask(address: &str, request: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    talk(&mut stream, request, body)
+}
+
+fn ask_unix(path: &str, request: &str) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(path).expect("it listens");
+    talk(&mut stream, request, "")
+}
+
+fn talk(stream: &mut (impl Read + Write), request: &str, body: &str) -> String {
+    let length = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .expect("it reads");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("it answers");
+    response
+}

@@ -1,0 +1,231 @@
+//! Running an example, or a scenario of a test file, as a process of its own, with real signals.
+
+// Each test file is a crate of its own, and uses a part of this.
+#![allow(dead_code, unreachable_pub, missing_debug_implementations)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, Once};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Which scenario a test file should play, when it is run again as a process of its own.
+pub const SCENARIO: &str = "LAMEDUCK_TEST_SCENARIO";
+
+/// Longer than any of them may take to leave.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that is running. Killed when it is dropped.
+pub struct Process {
+    child: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    stderr: Option<JoinHandle<()>>,
+    unread: Option<std::process::ChildStderr>,
+    so_far: Arc<Mutex<String>>,
+}
+
+/// How it ended.
+pub struct Ended {
+    pub status: ExitStatus,
+    /// What it printed after the lines that were read.
+    pub stdout: String,
+    pub stderr: String,
+    /// From the call to `wait`.
+    pub took: Duration,
+}
+
+impl Process {
+    /// Runs an example.
+    pub fn example(name: &str, args: &[&str], env: &[(&str, &str)]) -> Process {
+        let mut command = Command::new(built(name));
+        command.args(args);
+        Process::start(command, env)
+    }
+
+    /// Runs this test file again, with nothing but the test `scenario` in it, which looks at [`SCENARIO`].
+    pub fn scenario(test: &str, scenario: &str, env: &[(&str, &str)]) -> Process {
+        Process::start(again(test, scenario), env)
+    }
+
+    /// Like [`scenario`](Process::scenario), with a pipe as standard error that nobody reads.
+    pub fn scenario_with_unread_errors(test: &str, scenario: &str) -> Process {
+        let mut process = Process::spawn(again(test, scenario), &[]);
+        process.unread = process.child.stderr.take();
+        process
+    }
+
+    fn start(command: Command, env: &[(&str, &str)]) -> Process {
+        let mut process = Process::spawn(command, env);
+        let errors = process.child.stderr.take().expect("it is piped");
+        let so_far = Arc::clone(&process.so_far);
+        process.stderr = Some(thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                let mut so_far = so_far.lock().expect("nobody panics with it");
+                so_far.push_str(&line);
+                so_far.push('\n');
+            }
+        }));
+        process
+    }
+
+    fn spawn(mut command: Command, env: &[(&str, &str)]) -> Process {
+        for variable in [
+            "TERMINATION_GRACE_PERIOD_SECONDS",
+            "PRE_STOP_SECONDS",
+            "LAME_DUCK_SECONDS",
+            "KUBERNETES_SERVICE_HOST",
+            "RUST_LOG",
+        ] {
+            command.env_remove(variable);
+        }
+        let mut child = command
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        Process {
+            child,
+            stdout,
+            stderr: None,
+            unread: None,
+            so_far: Arc::default(),
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("it prints text");
+        assert!(!line.is_empty(), "it ended early: {}", self.errors());
+        line.trim_end().to_owned()
+    }
+
+    /// What it has logged so far.
+    pub fn errors(&self) -> String {
+        self.so_far.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Waits until it has logged `text`.
+    pub fn wait_for_log(&self, text: &str) {
+        let started = Instant::now();
+        while !self.errors().contains(text) {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "no {text:?} in: {}",
+                self.errors()
+            );
+            thread::yield_now();
+        }
+    }
+
+    /// The next line that it prints and that begins with `start`.
+    pub fn line_with(&mut self, start: &str) -> String {
+        loop {
+            let line = self.line();
+            // The test harness prints the name of its test on the same line.
+            if let Some(at) = line.find(start) {
+                return line[at..].to_owned();
+            }
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .expect("kill is there");
+        assert!(status.success(), "it is still running");
+    }
+
+    pub fn wait(mut self) -> Ended {
+        let started = Instant::now();
+        let mut stdout = String::new();
+        self.stdout
+            .read_to_string(&mut stdout)
+            .expect("it prints text");
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                break status;
+            }
+            assert!(started.elapsed() < PATIENCE, "it does not end");
+            thread::yield_now();
+        };
+        if let Some(stderr) = self.stderr.take() {
+            stderr.join().expect("it does not panic");
+        }
+        Ended {
+            status,
+            stdout,
+            stderr: self.errors(),
+            took: started.elapsed(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail when it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn again(test: &str, scenario: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command.env(SCENARIO, scenario);
+    command
+}
+
+/// The path of an example, which is built if it is not there: `cargo test --test x` does not do it.
+fn built(name: &str) -> PathBuf {
+    static BUILD: Once = Once::new();
+    BUILD.call_once(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--all-features", "--examples", "--quiet"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let status = build
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo is there");
+        assert!(status.success(), "the examples build");
+    });
+    let mut path = std::env::current_exe().expect("a test has a path");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.join("examples").join(name)
+}
+
+/// A directory of its own, removed at the end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let directory =
+            std::env::temp_dir().join(format!("lameduck-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("there is room for a directory");
+        Scratch(directory)
+    }
+
+    pub fn path(&self, file: &str) -> String {
+        self.0.join(file).display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
