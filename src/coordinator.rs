@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::drain::{Class, Count, Generation};
 use crate::handle::{Shared, ShutdownHandle, Trigger};
@@ -41,6 +42,7 @@ use crate::task::{TaskContext, TaskError};
 // Not `Clone`: two coordinators would each believe they own the sequence.
 pub struct ShutdownCoordinator {
     handle: ShutdownHandle,
+    parent: Option<CancellationToken>,
     termination_log: PathBuf,
 }
 
@@ -59,8 +61,16 @@ impl ShutdownCoordinator {
         }
         ShutdownCoordinator {
             handle: ShutdownHandle::new(plan),
+            parent: None,
             termination_log: PathBuf::from("/dev/termination-log"),
         }
+    }
+
+    /// Triggers the shutdown when `parent` is cancelled: for a program that has a token already.
+    #[must_use]
+    pub fn child_of(mut self, parent: CancellationToken) -> Self {
+        self.parent = Some(parent);
+        self
     }
 
     /// Where the report's summary line goes when that file exists and can be written: the container's
@@ -149,7 +159,7 @@ impl ShutdownCoordinator {
     ///
     /// Not cancel safe: dropping this future stops the sequence where it is. Hooks of later phases never run.
     pub async fn run(self) -> Arc<Report> {
-        let trigger = self.handle.shared.triggered().await;
+        let trigger = self.triggered().await;
         tracing::info!(target: "lameduck", reason = %trigger.reason, "shutting down");
 
         let sequence = Sequence {
@@ -163,6 +173,18 @@ impl ShutdownCoordinator {
             report = sequence.run() => report,
             never = log_repeats(&self.handle.shared) => match never {},
         }
+    }
+
+    async fn triggered(&self) -> Trigger {
+        if let Some(parent) = &self.parent {
+            tokio::select! {
+                () = parent.cancelled() => {
+                    self.handle.shutdown("the parent token was cancelled");
+                }
+                () = self.handle.reached(Phase::LameDuck) => {}
+            }
+        }
+        self.handle.shared.triggered().await
     }
 }
 
@@ -178,6 +200,7 @@ const EARLY_WORK: Count = (Class::Work, Generation::Early);
 const LATE_WORK: Count = (Class::Work, Generation::Late);
 const EARLY_CONNECTIONS: Count = (Class::Connection, Generation::Early);
 const LATE_CONNECTIONS: Count = (Class::Connection, Generation::Late);
+const ALL_TRAFFIC: [Count; 4] = [EARLY_WORK, LATE_WORK, EARLY_CONNECTIONS, LATE_CONNECTIONS];
 const LISTENERS: Count = (Class::Listener, Generation::Early);
 
 /// One shutdown, while it runs.
@@ -213,8 +236,9 @@ impl Sequence<'_> {
             Phase::Drain => gauge.close(EARLY_WORK),
             Phase::Close => gauge.close(EARLY_CONNECTIONS),
             Phase::Release => {
-                gauge.close(LATE_WORK);
-                gauge.close(LATE_CONNECTIONS);
+                // In this order, or a task that starts in between would be aborted by nobody.
+                self.close_late();
+                self.shared.cut();
             }
             Phase::Exit => {}
         }
@@ -249,9 +273,6 @@ impl Sequence<'_> {
         if timed_out {
             self.name_left_behind(&mut report);
         }
-        if phase == Phase::Close {
-            self.shared.cut();
-        }
         log(&report);
         report
     }
@@ -259,14 +280,28 @@ impl Sequence<'_> {
     /// The phase's own condition holds, and its hooks have returned.
     async fn settled(&mut self, phase: Phase) {
         loop {
-            tokio::join!(
-                condition(self.shared, &self.trigger, phase),
-                self.runner.finished(phase)
-            );
-            if self.runner.try_close(phase) {
+            let condition = condition(self.shared, &self.trigger, phase);
+            self.runner.finished(phase, condition).await;
+            if self.sealed(phase) && self.runner.try_close(phase) {
                 return;
             }
         }
+    }
+
+    /// Close's last look: with the counts closed, their zero can be believed. `false` when somebody slipped in before.
+    fn sealed(&self, phase: Phase) -> bool {
+        if phase != Phase::Close {
+            return true;
+        }
+        self.close_late();
+        ALL_TRAFFIC
+            .iter()
+            .all(|&count| self.shared.count(count) == 0)
+    }
+
+    fn close_late(&self) {
+        self.shared.gauge.close(LATE_WORK);
+        self.shared.gauge.close(LATE_CONNECTIONS);
     }
 
     fn name_left_behind(&self, report: &mut PhaseReport) {
@@ -275,17 +310,22 @@ impl Sequence<'_> {
             Phase::Drain => {
                 report.left_behind_total = count(EARLY_WORK);
                 self.shared
-                    .left_behind(&[Kind::Request, Kind::Task, Kind::Guard])
+                    .left_behind(&[Kind::Request, Kind::Task, Kind::Guard], Generation::Early)
             }
             Phase::Close => {
                 // A connection says itself which request it was busy with.
-                let told_by_connections = self.shared.left_behind(&[Kind::Request]).len() as u64;
+                let told_by_connections = self
+                    .shared
+                    .left_behind(&[Kind::Request], Generation::Late)
+                    .len() as u64;
                 let work = count(EARLY_WORK) + count(LATE_WORK);
                 report.left_behind_total = count(EARLY_CONNECTIONS)
                     + count(LATE_CONNECTIONS)
                     + work.saturating_sub(told_by_connections);
-                self.shared
-                    .left_behind(&[Kind::Connection, Kind::Task, Kind::Guard])
+                self.shared.left_behind(
+                    &[Kind::Connection, Kind::Task, Kind::Guard],
+                    Generation::Late,
+                )
             }
             Phase::LameDuck | Phase::Release | Phase::Exit => Vec::new(),
         };
@@ -353,13 +393,7 @@ async fn closed(shared: &Shared, trigger: &Trigger) {
     within(latest, gauge.empty(&[EARLY_WORK, EARLY_CONNECTIONS])).await;
     shared.close_listeners.cancel();
     gauge.empty(&[LISTENERS]).await;
-
-    let rest = [EARLY_WORK, LATE_WORK, EARLY_CONNECTIONS, LATE_CONNECTIONS];
-    gauge.empty(&rest).await;
-    // Nobody is left and no listener is ours: close the counts, so that this zero can be believed, and look again.
-    gauge.close(LATE_WORK);
-    gauge.close(LATE_CONNECTIONS);
-    gauge.empty(&rest).await;
+    gauge.empty(&ALL_TRAFFIC).await;
 }
 
 /// The part of Close that is kept for what the listeners accept last.

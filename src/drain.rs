@@ -65,6 +65,7 @@ impl fmt::Debug for DrainGuard {
 pub(crate) struct GuardName {
     pub(crate) name: String,
     pub(crate) since: Instant,
+    pub(crate) generation: Generation,
 }
 
 /// What is counted.
@@ -80,7 +81,7 @@ pub(crate) enum Class {
 
 /// When it began. The first generation is closed when the phase that waits for it begins, so that its zero can be
 /// believed while traffic goes on; whoever comes later is counted in the second, which is closed when Release begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Generation {
     Early,
     Late,
@@ -125,16 +126,24 @@ impl Tracker {
     /// Counts one more, or `None` when that is over.
     #[inline]
     pub(crate) fn take(self, class: Class) -> Option<Ticket> {
+        let (ticket, _) = self.take_dated(class)?;
+        Some(ticket)
+    }
+
+    /// Like [`take`](Tracker::take), and says in which generation.
+    #[inline]
+    pub(crate) fn take_dated(self, class: Class) -> Option<(Ticket, Generation)> {
         self.take_on(home(), class)
     }
 
     #[inline]
-    fn take_on(self, home: usize, class: Class) -> Option<Ticket> {
+    fn take_on(self, home: usize, class: Class) -> Option<(Ticket, Generation)> {
         let shard = self.gauge.shard(home);
-        shard
-            .counter((class, Generation::Early))
-            .take(self.epoch)
-            .or_else(|| shard.counter((class, Generation::Late)).take(self.epoch))
+        let take = |generation| {
+            let ticket = shard.counter((class, generation)).take(self.epoch)?;
+            Some((ticket, generation))
+        };
+        take(Generation::Early).or_else(|| take(Generation::Late))
     }
 
     /// Where the process stands: one load.

@@ -142,10 +142,11 @@ impl ShutdownHandle {
     /// Like [`guard`](ShutdownHandle::guard), with a name under which the report lists it when it is left behind.
     #[must_use]
     pub fn named_guard(&self, name: impl Into<String>) -> Option<DrainGuard> {
-        let ticket = self.shared.tracker().take(Class::Work)?;
+        let (ticket, generation) = self.shared.tracker().take_dated(Class::Work)?;
         let name = Arc::new(GuardName {
             name: name.into(),
             since: Instant::now(),
+            generation,
         });
         let mut state = self.shared.state();
         state.guards.retain(|guard| guard.strong_count() > 0);
@@ -275,9 +276,12 @@ impl ShutdownHandle {
     /// Cancel safe.
     pub async fn finished(&self) -> Arc<Report> {
         let mut finished = self.shared.finished.subscribe();
-        match finished.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(report)) => Arc::clone(report),
-            _ => std::future::pending().await,
+        // Cloned out at once: the lock that `wait_for` gives must not live across an await.
+        let report = finished.wait_for(Option::is_some).await;
+        let report = report.ok().and_then(|report| report.clone());
+        match report {
+            Some(report) => report,
+            None => std::future::pending().await,
         }
     }
 
@@ -351,8 +355,8 @@ pub(crate) trait Source: Send + Sync {
     fn stage_moved(&self);
     /// Close's deadline has come: ends every connection that is left.
     fn cut(&self);
-    /// What is in flight here.
-    fn left_behind(&self, kind: Kind, left: &mut Vec<LeftBehind>);
+    /// What is in flight here, requests only up to the generation `latest`.
+    fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>);
 }
 
 /// What the coordinator, its handles, and everything that holds one of them have in common.
@@ -422,6 +426,7 @@ pub(crate) struct Trigger {
 struct TaskEntry {
     name: String,
     since: Instant,
+    generation: Generation,
     abort: Option<AbortHandle>,
     outcome: Option<Outcome>,
 }
@@ -575,7 +580,7 @@ impl Shared {
     }
 
     /// Whether `name` was free; then there is a task of that name.
-    pub(crate) fn add_task(&self, name: &str) -> bool {
+    pub(crate) fn add_task(&self, name: &str, generation: Generation) -> bool {
         let mut state = self.state();
         if state.tasks.iter().any(|task| task.name == name) {
             return false;
@@ -583,6 +588,7 @@ impl Shared {
         state.tasks.push(TaskEntry {
             name: name.to_owned(),
             since: Instant::now(),
+            generation,
             abort: None,
             outcome: None,
         });
@@ -591,8 +597,12 @@ impl Shared {
 
     pub(crate) fn task_spawned(&self, name: &str, abort: AbortHandle) {
         let mut state = self.state();
-        if let Some(task) = state.tasks.iter_mut().find(|task| task.name == name) {
-            task.abort = Some(abort);
+        let task = state.tasks.iter_mut().find(|task| task.name == name);
+        match task {
+            // Cut before it was spawned.
+            Some(task) if task.outcome.is_some() => abort.abort(),
+            Some(task) => task.abort = Some(abort),
+            None => {}
         }
     }
 
@@ -604,23 +614,27 @@ impl Shared {
         }
     }
 
-    /// What is in flight now, oldest first, as far as it has a name.
-    pub(crate) fn left_behind(&self, kinds: &[Kind]) -> Vec<LeftBehind> {
+    /// What is in flight now, oldest first, as far as it has a name: what began in the generation `latest` or before it.
+    pub(crate) fn left_behind(&self, kinds: &[Kind], latest: Generation) -> Vec<LeftBehind> {
         let mut left = Vec::new();
         for source in self.all_sources() {
             for &kind in kinds {
-                source.left_behind(kind, &mut left);
+                source.left_behind(kind, latest, &mut left);
             }
         }
         if kinds.contains(&Kind::Task) {
             let state = self.state();
-            let tasks = state.tasks.iter().filter(|task| task.outcome.is_none());
+            let tasks = state
+                .tasks
+                .iter()
+                .filter(|task| task.outcome.is_none() && task.generation <= latest);
             left.extend(tasks.map(|task| LeftBehind {
                 kind: Kind::Task,
                 name: format!("`{}`", task.name),
                 age: task.since.elapsed(),
             }));
             let guards = state.guards.iter().filter_map(Weak::upgrade);
+            let guards = guards.filter(|guard| guard.generation <= latest);
             left.extend(guards.map(|guard| LeftBehind {
                 kind: Kind::Guard,
                 name: format!("`{}`", guard.name),

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -382,14 +382,18 @@ impl Runner {
         }
     }
 
-    /// Starts what is due up to `phase`, hooks that are registered meanwhile included, and returns when all of it is over.
-    pub(crate) async fn finished(&mut self, phase: Phase) {
+    /// Starts what is due up to `phase`, hooks that are registered meanwhile included, and returns when all of it is over
+    /// and `condition` holds.
+    pub(crate) async fn finished(&mut self, phase: Phase, condition: impl Future<Output = ()>) {
+        let mut condition = pin!(condition);
+        let mut holds = false;
         loop {
             self.start(phase);
-            if !self.hooks.book().unfinished(phase) {
+            if holds && !self.hooks.book().unfinished(phase) {
                 return;
             }
             tokio::select! {
+                () = &mut condition, if !holds => holds = true,
                 Some(ended) = self.tasks.join_next() => self.note(ended.ok()),
                 () = self.hooks.added.notified() => {}
             }

@@ -99,7 +99,7 @@ impl Report {
                     .map(|task| format!(", task `{}` {}", task.name, task.outcome)),
             )
             .collect::<String>();
-        format!(
+        one_line(format_args!(
             "{}: {} in {} of {}; {} requests after it, {} refused, {} cut{unwell}",
             self.reason,
             self.verdict(),
@@ -108,7 +108,7 @@ impl Report {
             self.traffic.served,
             self.traffic.refused,
             self.cut,
-        )
+        ))
     }
 
     fn code(&self) -> u8 {
@@ -376,10 +376,15 @@ impl fmt::Display for Seconds {
     }
 }
 
+/// What applications say may have several lines.
+fn one_line(text: fmt::Arguments<'_>) -> String {
+    text.to_string().replace(['\n', '\r'], " ")
+}
+
 /// One line of a terminal: what does not fit is cut off, and says so.
 fn line(f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     const COLUMNS: usize = 80;
-    let text = text.to_string().replace(['\n', '\r'], " ");
+    let text = one_line(text);
     match text.char_indices().nth(COLUMNS) {
         None => writeln!(f, "{text}"),
         Some(_) => writeln!(f, "{}…", text.chars().take(COLUMNS - 1).collect::<String>()),

@@ -16,6 +16,8 @@ impl ShutdownHandle {
     /// Starts a background task that is part of the service: it is told to stop at T0, waited for in Drain, named in the
     /// report when it is late, and aborted when Close is over. A panic in it triggers the shutdown.
     ///
+    /// A task that should go on until Drain waits for `cx.handle().reached(Phase::Drain)` instead.
+    ///
     /// ```
     /// # use lameduck::{Plan, ShutdownCoordinator};
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -67,10 +69,10 @@ impl ShutdownHandle {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return Err(TaskError::NoRuntime { name });
         };
-        let Some(ticket) = self.shared.tracker().take(Class::Work) else {
+        let Some((ticket, generation)) = self.shared.tracker().take_dated(Class::Work) else {
             return Err(TaskError::TooLate { name });
         };
-        if !self.shared.add_task(&name) {
+        if !self.shared.add_task(&name, generation) {
             return Err(TaskError::Duplicate { name });
         }
 

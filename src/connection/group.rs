@@ -10,7 +10,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::graceful::GracefulConnection;
 use super::state::Connection;
 use super::watched::Watched;
-use crate::drain::{Class, FINISHED, SERVING, Ticket};
+use crate::drain::{Class, FINISHED, Generation, SERVING, Ticket};
 use crate::handle::{ShutdownHandle, Source};
 use crate::phase::Phase;
 use crate::random;
@@ -189,10 +189,10 @@ impl Source for Group {
         counts.cut.fetch_add(cut as u64, Ordering::Relaxed);
     }
 
-    fn left_behind(&self, kind: Kind, left: &mut Vec<LeftBehind>) {
+    fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {
         if self.counted {
             for connection in self.each() {
-                connection.left_behind(kind, left);
+                connection.left_behind(kind, latest, left);
             }
         }
     }

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::server::{RequestExtension, RequestNames};
 use super::state::Connection;
-use crate::drain::{Class, SERVING, Ticket};
+use crate::drain::{Class, Generation, SERVING, Ticket};
 use crate::request::{
     DrainBody, Hold, ResponseFuture, is_http1, retry_after, say_close, unavailable,
 };
@@ -46,25 +46,25 @@ where
 impl<S, X, A> ConnectionService<S, X, A> {
     fn begin(&self, request: &Request<Incoming>) -> Result<InFlight, Response<()>> {
         let http1 = is_http1(request.version());
-        let ticket = if self.state.group.is_counted() {
+        let (ticket, generation) = if self.state.group.is_counted() {
             let tracker = self.state.group.handle.shared.tracker();
-            let ticket = tracker.take(Class::Work);
+            let taken = tracker.take_dated(Class::Work);
             if tracker.stage() != SERVING {
-                tracker.arrived(ticket.is_some());
+                tracker.arrived(taken.is_some());
             }
-            if ticket.is_none() {
+            let Some((ticket, generation)) = taken else {
                 let mut response = unavailable(retry_after());
                 if http1 {
                     say_close(&mut response);
                 }
                 return Err(response);
-            }
-            ticket
+            };
+            (Some(ticket), generation)
         } else {
-            None
+            (None, Generation::Early)
         };
         Ok(InFlight {
-            place: self.state.begin(request, self.names),
+            place: self.state.begin(request, generation, self.names),
             http1,
             connect: *request.method() == Method::CONNECT,
             state: Arc::clone(&self.state),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::group::Group;
 use super::server::RequestNames;
-use crate::drain::Ticket;
+use crate::drain::{Generation, Ticket};
 use crate::report::{Kind, LeftBehind};
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
@@ -141,7 +141,12 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// A request's head is complete. Returns the place under which it is named.
-    pub(super) fn begin<B>(&self, request: &Request<B>, names: RequestNames) -> Option<usize> {
+    pub(super) fn begin<B>(
+        &self,
+        request: &Request<B>,
+        generation: Generation,
+        names: RequestNames,
+    ) -> Option<usize> {
         self.mid_head.store(false, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         if !self.requested.load(Ordering::Relaxed) {
@@ -158,6 +163,7 @@ impl<A: ?Sized> Connection<A> {
         Some(self.requests().add(InFlight {
             method: request.method().clone(),
             uri,
+            generation,
             since: Instant::now(),
         }))
     }
@@ -181,13 +187,17 @@ impl<A: ?Sized> Connection<A> {
 }
 
 impl Connection {
-    pub(super) fn left_behind(&self, kind: Kind, left: &mut Vec<LeftBehind>) {
+    pub(super) fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {
         match kind {
-            Kind::Request => left.extend(self.requests().iter().map(|request| LeftBehind {
-                kind,
-                name: request.name(),
-                age: request.since.elapsed(),
-            })),
+            Kind::Request => {
+                let requests = self.requests();
+                let early = requests.iter().filter(|one| one.generation <= latest);
+                left.extend(early.map(|request| LeftBehind {
+                    kind,
+                    name: request.name(),
+                    age: request.since.elapsed(),
+                }));
+            }
             Kind::Connection => left.push(LeftBehind {
                 kind,
                 name: format!("{:?} {}", &self.peer, self.doing()),
@@ -236,6 +246,7 @@ struct Requests {
 struct InFlight {
     method: Method,
     uri: Option<Uri>,
+    generation: Generation,
     since: Instant,
 }
 

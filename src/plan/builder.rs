@@ -1,0 +1,396 @@
+//! From the numbers that were set to a plan that fits.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::phase::Phase;
+
+use super::setting::{LONGEST, Origin, Setting, parse, total};
+use super::{GRACE_PERIOD_VARIABLE, LAME_DUCK_VARIABLE, PRE_STOP_VARIABLE, Plan, PlanError};
+
+/// Set in every container that Kubernetes starts.
+pub(super) const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
+
+/// What Kubernetes grants when the manifest says nothing.
+const GRACE_PERIOD: Duration = Duration::from_secs(30);
+/// `docker stop` kills after 10 s.
+const LOCAL_GRACE_PERIOD: Duration = Duration::from_secs(9);
+
+/// Of the grace period.
+const LAME_DUCK: Share = Share::new(10, 3);
+/// Of the budget.
+const RELEASE: Share = Share::new(5, 6);
+/// Of the budget.
+const EXIT: Share = Share::new(1, 30);
+/// Of the budget.
+const RESERVE: Share = Share::new(1, 30);
+/// Of LameDuck.
+const SPREAD: Share = Share::new(5, 2);
+/// Of Close: who is told at the end of the long spread still has the other half to linger.
+const LINGER: Share = Share::new(1, 2);
+/// With a preStop, LameDuck takes this part of the budget at most.
+const LAME_DUCK_PART: u32 = 3;
+
+/// Builds a [`Plan`]. What is not set is derived; the `# Defaults` table of [`Plan`] says how.
+///
+/// The last call wins: [`env`](PlanBuilder::env) overrides what was set before it and is overridden by what comes after.
+/// Zero is legal everywhere and means at once. Nothing is checked before [`build`](PlanBuilder::build).
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct PlanBuilder {
+    grace_period: Option<Setting>,
+    pre_stop: Option<Setting>,
+    lame_duck: Option<Setting>,
+    drain: Option<Setting>,
+    close: Option<Setting>,
+    release: Option<Setting>,
+    exit: Option<Setting>,
+    reserve: Option<Setting>,
+    spread: Option<Setting>,
+    long_spread: Option<Setting>,
+    linger: Option<Setting>,
+}
+
+impl PlanBuilder {
+    pub(super) const fn new() -> Self {
+        PlanBuilder {
+            grace_period: None,
+            pre_stop: None,
+            lame_duck: None,
+            drain: None,
+            close: None,
+            release: None,
+            exit: None,
+            reserve: None,
+            spread: None,
+            long_spread: None,
+            linger: None,
+        }
+    }
+
+    /// The grace period, `terminationGracePeriodSeconds` in the manifest: 30 s by default.
+    pub const fn grace_period(mut self, grace_period: Duration) -> Self {
+        self.grace_period = Some(Setting::by_hand(grace_period));
+        self
+    }
+
+    /// How long the preStop hook takes: zero by default.
+    ///
+    /// It spends the same grace period, and routing moves away meanwhile, so it shortens LameDuck first.
+    pub const fn pre_stop(mut self, pre_stop: Duration) -> Self {
+        self.pre_stop = Some(Setting::by_hand(pre_stop));
+        self
+    }
+
+    /// How long to keep serving after the trigger. Taken literally: a preStop does not shorten it.
+    pub const fn lame_duck(mut self, lame_duck: Duration) -> Self {
+        self.lame_duck = Some(Setting::by_hand(lame_duck));
+        self
+    }
+
+    /// The time for requests and tasks in flight.
+    pub const fn drain(mut self, drain: Duration) -> Self {
+        self.drain = Some(Setting::by_hand(drain));
+        self
+    }
+
+    /// The time for long connections to end.
+    pub const fn close(mut self, close: Duration) -> Self {
+        self.close = Some(Setting::by_hand(close));
+        self
+    }
+
+    /// The time to close pools, brokers and caches.
+    pub const fn release(mut self, release: Duration) -> Self {
+        self.release = Some(Setting::by_hand(release));
+        self
+    }
+
+    /// The time to flush telemetry.
+    pub const fn exit(mut self, exit: Duration) -> Self {
+        self.exit = Some(Setting::by_hand(exit));
+        self
+    }
+
+    /// The time that must be left between Exit's deadline and SIGKILL. The watchdog acts halfway through it.
+    pub const fn reserve(mut self, reserve: Duration) -> Self {
+        self.reserve = Some(Setting::by_hand(reserve));
+        self
+    }
+
+    /// The window, counted from `T0`, over which short connections are asked to close: not longer than LameDuck.
+    pub const fn spread(mut self, spread: Duration) -> Self {
+        self.spread = Some(Setting::by_hand(spread));
+        self
+    }
+
+    /// The window, counted from the start of Close, over which long connections are told: not longer than Close.
+    pub const fn long_spread(mut self, long_spread: Duration) -> Self {
+        self.long_spread = Some(Setting::by_hand(long_spread));
+        self
+    }
+
+    /// How long an idle HTTP/1 connection stays open in Close. Close's deadline ends it in any case.
+    pub const fn linger(mut self, linger: Duration) -> Self {
+        self.linger = Some(Setting::by_hand(linger));
+        self
+    }
+
+    /// Reads the process environment.
+    ///
+    /// | variable | sets |
+    /// |---|---|
+    /// | `TERMINATION_GRACE_PERIOD_SECONDS` | [`grace_period`](PlanBuilder::grace_period), more than zero |
+    /// | `PRE_STOP_SECONDS` | [`pre_stop`](PlanBuilder::pre_stop) |
+    /// | `LAME_DUCK_SECONDS` | [`lame_duck`](PlanBuilder::lame_duck) |
+    ///
+    /// A value is a number of seconds such as `15` or `2.5`; white space around it is ignored.
+    ///
+    /// If only others than the grace period are set, it stays as set in code; if it is not set there either, 30 s are
+    /// assumed. If none is set and the code has set no grace period before this call:
+    ///
+    /// - inside Kubernetes (`KUBERNETES_SERVICE_HOST` is set) 30 s are assumed;
+    /// - elsewhere the plan becomes [`Plan::local`], whatever was set before: what is right for a cluster need not fit
+    ///   into the 9 s of a laptop.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::MalformedVariable`] and [`PlanError::ZeroVariable`].
+    pub fn env(self) -> Result<Self, PlanError> {
+        self.vars(|name| std::env::var_os(name))
+    }
+
+    /// Checks the numbers and derives those that are missing.
+    ///
+    /// # Errors
+    ///
+    /// - [`PlanError::OutOfRange`]: a number is more than ten years.
+    /// - [`PlanError::PreStopTakesAll`]: the preStop hook leaves nothing of the grace period (unless that is zero).
+    /// - [`PlanError::TooLong`]: what was set and what Release, Exit and the reserve need do not fit the budget.
+    /// - [`PlanError::SpreadTooLong`]: a spread was set that is longer than its phase.
+    pub fn build(self) -> Result<Plan, PlanError> {
+        self.check_range()?;
+
+        let grace_period = self
+            .grace_period
+            .unwrap_or(Setting::new(GRACE_PERIOD, Origin::Default));
+        let pre_stop = self
+            .pre_stop
+            .unwrap_or(Setting::new(Duration::ZERO, Origin::Default));
+        let budget = budget(grace_period.value, pre_stop.value)?;
+
+        let lame_duck = or_derived(
+            self.lame_duck,
+            lame_duck(grace_period.value, pre_stop.value),
+        );
+        let release = or_derived(self.release, RELEASE.of(budget));
+        let exit = or_derived(self.exit, EXIT.of(budget));
+        let reserve = or_derived(self.reserve, RESERVE.of(budget));
+        let rest = self.rest(budget, &[lame_duck, release, exit, reserve])?;
+        let (drain, close) = self.drain_and_close(rest);
+
+        let phases = [lame_duck, drain, close, release, exit];
+        // Never less than what was asked for, or `rest` would have failed.
+        let left = budget.saturating_sub(total(&phases));
+        let reserve = if left > reserve.value {
+            Setting::derived(left)
+        } else {
+            reserve
+        };
+        let plan = Plan {
+            grace_period,
+            pre_stop,
+            phases,
+            reserve,
+            spread: or_derived(
+                self.spread,
+                spread(grace_period.value, pre_stop.value, lame_duck),
+            ),
+            long_spread: or_derived(self.long_spread, close.value / 2),
+            linger: or_derived(self.linger, LINGER.of(close.value)),
+        };
+        fits(plan.spread(), Phase::LameDuck, lame_duck.value)?;
+        fits(plan.long_spread(), Phase::Close, close.value)?;
+        Ok(plan)
+    }
+
+    /// The builder of [`Plan::local`].
+    pub(super) fn local() -> Self {
+        let mut local = Plan::builder().at_once(Origin::Local);
+        local.grace_period = Some(Setting::new(LOCAL_GRACE_PERIOD, Origin::Local));
+        local
+    }
+
+    /// Without the waits that are there for the sake of others: routers, balancers, peers that come back all at once.
+    pub(super) fn at_once(mut self, origin: Origin) -> Self {
+        let zero = Some(Setting::new(Duration::ZERO, origin));
+        self.lame_duck = zero;
+        self.spread = zero;
+        self.long_spread = zero;
+        self.linger = zero;
+        self
+    }
+
+    /// [`env`](PlanBuilder::env) with an environment of one's own.
+    pub(super) fn vars(
+        mut self,
+        lookup: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, PlanError> {
+        let grace_period = variable(GRACE_PERIOD_VARIABLE, &lookup)?;
+        let pre_stop = variable(PRE_STOP_VARIABLE, &lookup)?;
+        let lame_duck = variable(LAME_DUCK_VARIABLE, &lookup)?;
+        if grace_period.is_some_and(|it| it.value.is_zero()) {
+            return Err(PlanError::ZeroVariable {
+                name: GRACE_PERIOD_VARIABLE,
+            });
+        }
+
+        let by_hand = self.grace_period.filter(|it| it.origin == Origin::Set);
+        let told = grace_period
+            .or(pre_stop)
+            .or(lame_duck)
+            .or(by_hand)
+            .is_some();
+        if !told && lookup(KUBERNETES_VARIABLE).is_none() {
+            return Ok(PlanBuilder::local());
+        }
+
+        let assumed = Setting::new(GRACE_PERIOD, Origin::Assumed);
+        self.grace_period = grace_period.or(by_hand).or(Some(assumed));
+        self.pre_stop = pre_stop.or(self.pre_stop);
+        self.lame_duck = lame_duck.or(self.lame_duck);
+        Ok(self)
+    }
+
+    /// After this check no sum of settings overflows.
+    fn check_range(&self) -> Result<(), PlanError> {
+        let settings = [
+            ("grace period", self.grace_period),
+            ("preStop", self.pre_stop),
+            ("LameDuck", self.lame_duck),
+            ("Drain", self.drain),
+            ("Close", self.close),
+            ("Release", self.release),
+            ("Exit", self.exit),
+            ("reserve", self.reserve),
+            ("spread", self.spread),
+            ("long spread", self.long_spread),
+            ("linger", self.linger),
+        ];
+
+        for (name, setting) in settings {
+            match setting {
+                Some(Setting { value, origin }) if value > LONGEST => {
+                    let name = origin.variable().unwrap_or(name);
+                    return Err(PlanError::OutOfRange { name, value });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What `others`, and Drain and Close if they are set, leave of the budget.
+    fn rest(&self, budget: Duration, others: &[Setting]) -> Result<Duration, PlanError> {
+        let by_hand: Vec<Setting> = self.drain.into_iter().chain(self.close).collect();
+        let planned = total(others) + total(&by_hand);
+
+        budget
+            .checked_sub(planned)
+            .ok_or(PlanError::TooLong { planned, budget })
+    }
+
+    fn drain_and_close(&self, rest: Duration) -> (Setting, Setting) {
+        match (self.drain, self.close) {
+            (Some(drain), Some(close)) => (drain, close),
+            (Some(drain), None) => (drain, Setting::derived(rest)),
+            (None, Some(close)) => (Setting::derived(rest), close),
+            (None, None) => (
+                Setting::derived(rest / 2),
+                Setting::derived(rest - rest / 2),
+            ),
+        }
+    }
+}
+
+/// A part of a whole, up to a limit.
+struct Share {
+    at_most: Duration,
+    part: u32,
+}
+
+impl Share {
+    const fn new(at_most_seconds: u64, part: u32) -> Self {
+        Share {
+            at_most: Duration::from_secs(at_most_seconds),
+            part,
+        }
+    }
+
+    fn of(&self, whole: Duration) -> Duration {
+        self.at_most.min(whole / self.part)
+    }
+}
+
+fn or_derived(setting: Option<Setting>, derived: Duration) -> Setting {
+    setting.unwrap_or(Setting::derived(derived))
+}
+
+fn budget(grace_period: Duration, pre_stop: Duration) -> Result<Duration, PlanError> {
+    // A grace period of zero is a wish to end at once, and there is nothing that a hook could take from it.
+    if pre_stop >= grace_period && !grace_period.is_zero() {
+        return Err(PlanError::PreStopTakesAll {
+            pre_stop,
+            grace_period,
+        });
+    }
+    Ok(grace_period.saturating_sub(pre_stop))
+}
+
+/// LameDuck's default. Routing moves while the preStop hook runs, but connections are only asked to close from `T0` on.
+fn lame_duck(grace_period: Duration, pre_stop: Duration) -> Duration {
+    let whole = LAME_DUCK.of(grace_period);
+    if pre_stop.is_zero() {
+        return whole;
+    }
+    let budget = grace_period.saturating_sub(pre_stop);
+    whole
+        .saturating_sub(pre_stop)
+        .max(SPREAD.of(whole))
+        .min(budget / LAME_DUCK_PART)
+}
+
+/// The spread's default.
+fn spread(grace_period: Duration, pre_stop: Duration, lame_duck: Setting) -> Duration {
+    if pre_stop.is_zero() || lame_duck.origin != Origin::Derived {
+        return SPREAD.of(lame_duck.value);
+    }
+    SPREAD.of(LAME_DUCK.of(grace_period)).min(lame_duck.value)
+}
+
+fn fits(spread: Duration, phase: Phase, duration: Duration) -> Result<(), PlanError> {
+    if spread > duration {
+        return Err(PlanError::SpreadTooLong {
+            phase,
+            spread,
+            duration,
+        });
+    }
+    Ok(())
+}
+
+fn variable(
+    name: &'static str,
+    lookup: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<Setting>, PlanError> {
+    let Some(value) = lookup(name) else {
+        return Ok(None);
+    };
+    match value.to_str().and_then(|text| parse(text.trim())) {
+        Some(seconds) => Ok(Some(Setting::new(seconds, Origin::Variable(name)))),
+        None => Err(PlanError::MalformedVariable {
+            name,
+            value: value.to_string_lossy().into_owned(),
+        }),
+    }
+}

@@ -1,0 +1,114 @@
+//! Why a plan could not be made.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use crate::phase::Phase;
+
+use super::setting::{LONGEST, human};
+
+/// Why a [`Plan`](super::Plan) could not be made.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The phases and the reserve do not fit between SIGTERM and SIGKILL.
+    TooLong {
+        /// What they add up to.
+        planned: Duration,
+        /// What there is.
+        budget: Duration,
+    },
+    /// The preStop hook leaves no time after SIGTERM.
+    PreStopTakesAll {
+        /// The preStop hook's time.
+        pre_stop: Duration,
+        /// The grace period that it is taken from.
+        grace_period: Duration,
+    },
+    /// A spread is longer than the phase that it lies in.
+    SpreadTooLong {
+        /// LameDuck for the spread, Close for the long spread.
+        phase: Phase,
+        /// The spread that was set.
+        spread: Duration,
+        /// The phase's duration.
+        duration: Duration,
+    },
+    /// A variable does not hold a number of seconds.
+    MalformedVariable {
+        /// The variable's name.
+        name: &'static str,
+        /// What it holds; what is not unicode is replaced.
+        value: String,
+    },
+    /// A variable is zero that may not be.
+    ZeroVariable {
+        /// The variable's name.
+        name: &'static str,
+    },
+    /// A number is more than ten years.
+    OutOfRange {
+        /// What it is: the variable's name if it came from there.
+        name: &'static str,
+        /// The number; `Duration::MAX` also stands for more than that.
+        value: Duration,
+    },
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlanError::TooLong { planned, budget } => write!(
+                f,
+                "the phases and the reserve add up to {}, which is {} more than the {} from SIGTERM to SIGKILL",
+                human(*planned),
+                human(planned.saturating_sub(*budget)),
+                human(*budget),
+            ),
+            PlanError::PreStopTakesAll {
+                pre_stop,
+                grace_period,
+            } => write!(
+                f,
+                "preStop takes {} of a grace period of {}, which leaves no time after SIGTERM",
+                human(*pre_stop),
+                human(*grace_period),
+            ),
+            PlanError::SpreadTooLong {
+                phase,
+                spread,
+                duration,
+            } => write!(
+                f,
+                "the {} of {} is {} longer than the {} of {phase}",
+                if *phase == Phase::Close {
+                    "long spread"
+                } else {
+                    "spread"
+                },
+                human(*spread),
+                human(spread.saturating_sub(*duration)),
+                human(*duration),
+            ),
+            PlanError::MalformedVariable { name, value } => {
+                write!(
+                    f,
+                    "{name} is {value:?}, expected a number of seconds such as \"15\" or \"2.5\""
+                )
+            }
+            PlanError::ZeroVariable { name } => {
+                write!(f, "{name} is zero, expected more than 0 s")
+            }
+            PlanError::OutOfRange { name, value } => {
+                let (value, longest) = (human(*value), human(LONGEST));
+                write!(
+                    f,
+                    "{name} is {value}, expected at most ten years ({longest})"
+                )
+            }
+        }
+    }
+}
+
+impl Error for PlanError {}

@@ -1,0 +1,284 @@
+//! How long each phase may take: the one place where time is divided.
+//!
+//! A [`Plan`] takes one number, the grace period, and derives the rest. It is pure: it holds no clock and starts nothing.
+//! Every deadline is counted from `T0`, the moment of the trigger, never from the start of a phase.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::phase::Phase;
+
+use self::setting::{Origin, Setting, decimal, human, total};
+
+mod builder;
+mod error;
+mod setting;
+#[cfg(test)]
+mod tests;
+
+pub use self::builder::PlanBuilder;
+pub use self::error::PlanError;
+
+// The names that are read from the environment.
+const GRACE_PERIOD_VARIABLE: &str = "TERMINATION_GRACE_PERIOD_SECONDS";
+const PRE_STOP_VARIABLE: &str = "PRE_STOP_SECONDS";
+const LAME_DUCK_VARIABLE: &str = "LAME_DUCK_SECONDS";
+
+/// How long each phase of the shutdown may take, and where each number came from.
+///
+/// A plan that exists fits its grace period: the phases end before SIGKILL comes.
+///
+/// ```
+/// use std::time::Duration;
+/// use lameduck::{Phase, Plan};
+///
+/// let plan = Plan::builder().build()?;
+///
+/// assert_eq!(plan.budget(), Duration::from_secs(30));
+/// assert_eq!(plan.duration(Phase::LameDuck), Duration::from_secs(10));
+/// assert_eq!(plan.deadline(Phase::Exit), Duration::from_secs(29));
+/// # Ok::<(), lameduck::PlanError>(())
+/// ```
+///
+/// The manifest knows best. [`env`](PlanBuilder::env) comes last, so what the manifest says counts; printed, the plan is a
+/// timeline and the manifest lines that fit it:
+///
+/// ```
+/// use std::time::Duration;
+/// use lameduck::Plan;
+///
+/// let plan = Plan::builder().lame_duck(Duration::from_secs(15)).env()?.build()?;
+///
+/// println!("{plan}");
+/// # Ok::<(), lameduck::PlanError>(())
+/// ```
+///
+/// # Defaults
+///
+/// G is the grace period, P the preStop hook's time, B = G - P the budget: the time from SIGTERM to SIGKILL.
+///
+/// | number | default |
+/// |---|---|
+/// | grace period G | 30 s |
+/// | preStop P | 0 s |
+/// | LameDuck | the lesser of 10 s and G/3, less P; with a preStop not less than its spread, not more than B/3 |
+/// | Drain, Close | what is left of B, half each; if one is set, the other gets it all |
+/// | Release | the lesser of 5 s and B/6 |
+/// | Exit | the lesser of 1 s and B/30 |
+/// | reserve before SIGKILL | the lesser of 1 s and B/30, and whatever no phase takes |
+/// | spread | the lesser of 5 s and half of LameDuck; a preStop does not shorten it while it fits into LameDuck |
+/// | long spread | half of Close |
+/// | linger | the lesser of 1 s and half of Close |
+///
+/// Without a preStop the phases end at these seconds after `T0`:
+///
+/// | G | LameDuck | Drain | Close | Release | Exit |
+/// |---|---|---|---|---|---|
+/// | 2 | 0.67 | 1.10 | 1.53 | 1.87 | 1.93 |
+/// | 5 | 1.67 | 2.75 | 3.83 | 4.67 | 4.83 |
+/// | 10 | 3.33 | 5.50 | 7.67 | 9.33 | 9.67 |
+/// | 15 | 5 | 8.25 | 11.5 | 14 | 14.5 |
+/// | 30 | 10 | 16.5 | 23 | 28 | 29 |
+/// | 60 | 10 | 31.5 | 53 | 58 | 59 |
+/// | 300 | 10 | 151.5 | 293 | 298 | 299 |
+#[derive(Clone, Debug)]
+pub struct Plan {
+    grace_period: Setting,
+    pre_stop: Setting,
+    /// Indexed by [`Phase::index`]. With the reserve they add up to the budget, so no sum of them overflows.
+    phases: [Setting; Phase::ALL.len()],
+    reserve: Setting,
+    spread: Setting,
+    long_spread: Setting,
+    linger: Setting,
+}
+
+impl Plan {
+    /// A builder with a grace period of 30 s and everything else derived.
+    ///
+    /// It does not look at where the process runs; [`PlanBuilder::env`] does.
+    pub const fn builder() -> PlanBuilder {
+        PlanBuilder::new()
+    }
+
+    /// The plan that the environment asks for: `Plan::builder().env()?.build()`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PlanBuilder::env`] and [`PlanBuilder::build`].
+    pub fn from_env() -> Result<Plan, PlanError> {
+        Plan::builder().env()?.build()
+    }
+
+    /// The plan outside Kubernetes: 9 s in all, so that Ctrl-C and `docker stop` (10 s) feel right.
+    ///
+    /// LameDuck, both spreads and linger are zero; the other phases are derived as usual.
+    #[must_use]
+    pub fn local() -> Plan {
+        PlanBuilder::local()
+            .build()
+            .expect("nine seconds hold the derived phases")
+    }
+
+    /// A plan for tests of one's own shutdown: no wait but for work that is really there.
+    ///
+    /// The grace period is 30 s. LameDuck, both spreads and linger are zero; the other phases are derived as usual.
+    #[must_use]
+    pub fn immediate() -> Plan {
+        Plan::builder()
+            .at_once(Origin::Set)
+            .build()
+            .expect("thirty seconds hold the derived phases")
+    }
+
+    /// The grace period as declared, before the preStop hook's time is taken off.
+    #[must_use]
+    pub fn grace_period(&self) -> Duration {
+        self.grace_period.value
+    }
+
+    /// What the preStop hook takes of the grace period.
+    #[must_use]
+    pub fn pre_stop(&self) -> Duration {
+        self.pre_stop.value
+    }
+
+    /// The time from `T0` to SIGKILL: the grace period without the preStop hook's time.
+    #[must_use]
+    pub fn budget(&self) -> Duration {
+        self.grace_period().saturating_sub(self.pre_stop())
+    }
+
+    /// When `phase` ends at the latest, counted from `T0`.
+    #[must_use]
+    pub fn deadline(&self, phase: Phase) -> Duration {
+        total(&self.phases[..=phase.index()])
+    }
+
+    /// The time that is planned for `phase`. Time that earlier phases do not use comes on top.
+    #[must_use]
+    pub fn duration(&self, phase: Phase) -> Duration {
+        self.phases[phase.index()].value
+    }
+
+    /// When the watchdog ends the process, counted from `T0`: halfway between Exit's deadline and SIGKILL.
+    #[must_use]
+    pub fn hard_deadline(&self) -> Duration {
+        self.deadline(Phase::Exit) + self.reserve.value / 2
+    }
+
+    /// The window, counted from `T0`, over which short connections are asked to close.
+    #[must_use]
+    pub fn spread(&self) -> Duration {
+        self.spread.value
+    }
+
+    /// The window, counted from the start of Close, over which long connections are told to end.
+    #[must_use]
+    pub fn long_spread(&self) -> Duration {
+        self.long_spread.value
+    }
+
+    /// How long an idle HTTP/1 connection stays open in Close, for a request that is already on its way.
+    #[must_use]
+    pub fn linger(&self) -> Duration {
+        self.linger.value
+    }
+
+    /// Whether the grace period is a guess.
+    ///
+    /// True inside Kubernetes when none of the three variables is set, and anywhere when `PRE_STOP_SECONDS` or
+    /// `LAME_DUCK_SECONDS` is set and `TERMINATION_GRACE_PERIOD_SECONDS` is not. False once it is set in code.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        self.grace_period.origin == Origin::Assumed
+    }
+
+    /// Every number and where it came from, on one line.
+    pub(crate) fn summary(&self) -> String {
+        let phases = Phase::ALL.map(|phase| (phase.name(), self.phases[phase.index()]));
+        let first = [
+            ("grace period", self.grace_period),
+            ("preStop", self.pre_stop),
+        ];
+        let last = [
+            ("reserve", self.reserve),
+            ("spread", self.spread),
+            ("long spread", self.long_spread),
+            ("linger", self.linger),
+        ];
+
+        let all = first.into_iter().chain(phases).chain(last);
+        let words: Vec<String> = all
+            .map(|(name, setting)| format!("{name} {setting}"))
+            .collect();
+        words.join(", ")
+    }
+
+    /// The environment entries that lead [`Plan::from_env`] back to this budget and this LameDuck.
+    fn variables(&self) -> Vec<(&'static str, Duration)> {
+        // Nothing to say: a grace period of zero is not accepted from the environment.
+        if self.grace_period().is_zero() {
+            return Vec::new();
+        }
+
+        let mut variables = vec![(GRACE_PERIOD_VARIABLE, self.grace_period())];
+        if !self.pre_stop().is_zero() {
+            variables.push((PRE_STOP_VARIABLE, self.pre_stop()));
+        }
+        if self.phases[Phase::LameDuck.index()].origin != Origin::Derived {
+            variables.push((LAME_DUCK_VARIABLE, self.duration(Phase::LameDuck)));
+        }
+        variables
+    }
+
+    fn fmt_timeline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from SIGTERM to SIGKILL", human(self.budget()))?;
+        if !self.pre_stop().is_zero() {
+            let (grace_period, pre_stop) = (human(self.grace_period()), human(self.pre_stop()));
+            write!(f, "\n(grace period {grace_period}, preStop {pre_stop})")?;
+        }
+        writeln!(f)?;
+
+        for phase in Phase::ALL {
+            let to = self.deadline(phase);
+            let from = to.saturating_sub(self.duration(phase)).as_secs_f64();
+            let (to, name, purpose) = (to.as_secs_f64(), phase.name(), phase.purpose());
+            write!(f, "\n{from:>8.2} s {to:>8.2} s  {name:<8}  {purpose}")?;
+        }
+        let (watchdog, sigkill) = (self.hard_deadline(), self.budget());
+        for (at, name, purpose) in [
+            (watchdog, "watchdog", "end the process if it is still there"),
+            (sigkill, "SIGKILL", "the grace period is over"),
+        ] {
+            let at = at.as_secs_f64();
+            write!(f, "\n{:>10} {at:>8.2} s  {name:<8}  {purpose}", "")?;
+        }
+        Ok(())
+    }
+
+    fn fmt_manifest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Kubernetes takes whole seconds. Rounded down they would end before the plan does.
+        let whole =
+            self.grace_period().as_secs() + u64::from(self.grace_period().subsec_nanos() > 0);
+        write!(f, "# pod\nterminationGracePeriodSeconds: {whole}")?;
+
+        let variables = self.variables();
+        if !variables.is_empty() {
+            write!(f, "\n# container\nenv:")?;
+        }
+        for (name, value) in variables {
+            write!(f, "\n  - name: {name}\n    value: \"{}\"", decimal(value))?;
+        }
+        Ok(())
+    }
+}
+
+/// The plan as a timeline, counted from `T0`, and the manifest lines that fit it (YAML).
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_timeline(f)?;
+        write!(f, "\n\n")?;
+        self.fmt_manifest(f)
+    }
+}

@@ -1,0 +1,284 @@
+//! What only the inside can see: an environment of one's own, and where the numbers came from.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::builder::KUBERNETES_VARIABLE;
+use super::*;
+
+const KUBERNETES: (&str, &str) = (KUBERNETES_VARIABLE, "10.0.0.1");
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn with_vars(builder: PlanBuilder, vars: &[(&str, &str)]) -> Result<PlanBuilder, PlanError> {
+    builder.vars(|name| {
+        let found = vars.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| OsString::from(value))
+    })
+}
+
+fn plan_from(vars: &[(&str, &str)]) -> Result<Plan, PlanError> {
+    with_vars(Plan::builder(), vars)?.build()
+}
+
+#[test]
+fn what_no_phase_takes_is_reserve() {
+    let builder = Plan::builder()
+        .lame_duck(secs(1))
+        .drain(secs(2))
+        .close(secs(3));
+    let plan = builder
+        .release(secs(4))
+        .exit(secs(5))
+        .reserve(secs(1))
+        .build()
+        .unwrap();
+
+    assert_eq!(plan.hard_deadline(), Duration::from_millis(22_500));
+    assert!(plan.summary().contains("reserve 15 s (derived)"));
+}
+
+#[test]
+fn grace_period_is_assumed_inside_kubernetes() {
+    for host in ["10.0.0.1", ""] {
+        let plan = plan_from(&[(KUBERNETES_VARIABLE, host)]).unwrap();
+
+        assert!(plan.is_assumed());
+        assert_eq!(plan.grace_period(), secs(30));
+    }
+}
+
+#[test]
+fn grace_period_is_assumed_when_only_others_are_set() {
+    for place in [KUBERNETES, ("HOME", "/root")] {
+        let plan = plan_from(&[place, (LAME_DUCK_VARIABLE, "15")]).unwrap();
+
+        assert!(plan.is_assumed());
+        assert_eq!(plan.grace_period(), secs(30));
+        assert_eq!(plan.duration(Phase::LameDuck), secs(15));
+    }
+}
+
+#[test]
+fn plan_is_local_outside_kubernetes() {
+    let plan = plan_from(&[]).unwrap();
+
+    assert_eq!(plan.summary(), Plan::local().summary());
+    assert!(!plan.is_assumed());
+}
+
+#[test]
+fn what_fits_a_cluster_only_does_not_fail_outside() {
+    let cluster = Plan::builder().lame_duck(secs(15)).pre_stop(secs(9));
+
+    let plan = with_vars(cluster, &[]).unwrap().build().unwrap();
+
+    assert_eq!(plan.summary(), Plan::local().summary());
+}
+
+#[test]
+fn variables_are_read() {
+    let vars = [
+        (GRACE_PERIOD_VARIABLE, "60"),
+        (PRE_STOP_VARIABLE, " 2.5\n"),
+        (LAME_DUCK_VARIABLE, "0"),
+    ];
+
+    let plan = plan_from(&vars).unwrap();
+
+    assert_eq!(plan.grace_period(), secs(60));
+    assert_eq!(plan.pre_stop(), Duration::from_millis(2_500));
+    assert_eq!(plan.duration(Phase::LameDuck), Duration::ZERO);
+    assert!(!plan.is_assumed());
+}
+
+#[test]
+fn malformed_values_are_named() {
+    let values = [
+        "", " ", "15s", "-1", "+1", "NaN", "inf", "1e3", ".5", "5.", ".", "1.2.3", "1,5", "1 5",
+        "0x10", "1_0", "٣",
+    ];
+
+    for name in [GRACE_PERIOD_VARIABLE, PRE_STOP_VARIABLE, LAME_DUCK_VARIABLE] {
+        for value in values {
+            let error = plan_from(&[(name, value)]).unwrap_err();
+
+            assert_eq!(
+                error,
+                PlanError::MalformedVariable {
+                    name,
+                    value: value.to_owned()
+                }
+            );
+        }
+    }
+}
+
+#[test]
+fn malformed_value_says_what_was_expected() {
+    let error = plan_from(&[(LAME_DUCK_VARIABLE, "15s")]).unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        r#"LAME_DUCK_SECONDS is "15s", expected a number of seconds such as "15" or "2.5""#
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn value_that_is_not_unicode_is_malformed() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let builder = Plan::builder().vars(|_| Some(OsString::from_vec(vec![b'1', 0xff])));
+
+    let value = "1\u{fffd}".to_owned();
+    let name = GRACE_PERIOD_VARIABLE;
+    assert_eq!(
+        builder.unwrap_err(),
+        PlanError::MalformedVariable { name, value }
+    );
+}
+
+#[test]
+fn zero_grace_period_in_a_variable_is_an_error() {
+    for zero in ["0", "0.0", "000"] {
+        let error = plan_from(&[(GRACE_PERIOD_VARIABLE, zero)]).unwrap_err();
+
+        assert_eq!(
+            error,
+            PlanError::ZeroVariable {
+                name: GRACE_PERIOD_VARIABLE
+            }
+        );
+    }
+}
+
+#[test]
+fn variable_overrides_what_was_set_before() {
+    let builder = Plan::builder()
+        .grace_period(secs(20))
+        .lame_duck(secs(1))
+        .pre_stop(secs(1));
+
+    let builder = with_vars(
+        builder,
+        &[(GRACE_PERIOD_VARIABLE, "60"), (LAME_DUCK_VARIABLE, "7")],
+    );
+    let plan = builder.unwrap().build().unwrap();
+
+    assert_eq!(plan.grace_period(), secs(60));
+    assert_eq!(plan.duration(Phase::LameDuck), secs(7));
+    assert_eq!(plan.pre_stop(), secs(1));
+}
+
+#[test]
+fn what_is_set_after_overrides_the_variable() {
+    let builder = with_vars(Plan::builder(), &[(GRACE_PERIOD_VARIABLE, "60")]).unwrap();
+
+    let plan = builder
+        .grace_period(secs(40))
+        .grace_period(secs(20))
+        .build()
+        .unwrap();
+
+    assert_eq!(plan.grace_period(), secs(20));
+}
+
+#[test]
+fn grace_period_by_hand_is_never_assumed() {
+    for vars in [&[][..], &[KUBERNETES], &[(PRE_STOP_VARIABLE, "5")]] {
+        let before = with_vars(Plan::builder().grace_period(secs(20)), vars).unwrap();
+        let after = with_vars(Plan::builder(), vars)
+            .unwrap()
+            .grace_period(secs(20));
+
+        for plan in [before.build().unwrap(), after.build().unwrap()] {
+            assert_eq!(plan.grace_period(), secs(20));
+            assert!(!plan.is_assumed());
+        }
+    }
+}
+
+#[test]
+fn variable_out_of_range_is_named() {
+    for value in [
+        "315360001",
+        "18446744073709551615.9999999999",
+        "99999999999999999999999",
+    ] {
+        let error = plan_from(&[(PRE_STOP_VARIABLE, value)]).unwrap_err();
+
+        assert!(
+            error.to_string().starts_with("PRE_STOP_SECONDS is "),
+            "{error}"
+        );
+        assert!(
+            error
+                .to_string()
+                .ends_with(", expected at most ten years (315360000 s)"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn printed_variables_lead_back_to_the_plan() {
+    let by_hand = Plan::builder().lame_duck(Duration::new(3, 141_592_653));
+    let pre_stop = Plan::builder().pre_stop(secs(7));
+
+    for plan in [
+        by_hand.build().unwrap(),
+        pre_stop.build().unwrap(),
+        Plan::local(),
+    ] {
+        let values = plan
+            .variables()
+            .into_iter()
+            .map(|(name, value)| (name, decimal(value)));
+        let values: Vec<(&str, String)> = values.collect();
+        let vars: Vec<(&str, &str)> = values
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let again = plan_from(&vars).unwrap();
+
+        for phase in Phase::ALL {
+            assert_eq!(again.deadline(phase), plan.deadline(phase));
+        }
+    }
+}
+
+#[test]
+fn summary_names_origins() {
+    let vars = [(GRACE_PERIOD_VARIABLE, "30"), (PRE_STOP_VARIABLE, "15")];
+    let builder = with_vars(Plan::builder(), &vars).unwrap().drain(secs(3));
+
+    let summary = builder.build().unwrap().summary();
+
+    assert_eq!(
+        summary,
+        "grace period 30 s (TERMINATION_GRACE_PERIOD_SECONDS), preStop 15 s (PRE_STOP_SECONDS), \
+             LameDuck 5 s (derived), Drain 3 s (set), Close 3.5 s (derived), Release 2.5 s (derived), \
+             Exit 0.5 s (derived), reserve 0.5 s (derived), spread 5 s (derived), \
+             long spread 1.75 s (derived), linger 1 s (derived)"
+    );
+}
+
+#[test]
+fn summary_tells_default_assumed_and_local_apart() {
+    let default = Plan::builder().build().unwrap().summary();
+    let assumed = plan_from(&[KUBERNETES]).unwrap().summary();
+
+    assert!(default.starts_with(
+        "grace period 30 s (default), preStop 0 s (default), LameDuck 10 s (derived)"
+    ));
+    assert!(assumed.starts_with("grace period 30 s (assumed)"));
+    assert!(
+        Plan::local()
+            .summary()
+            .starts_with("grace period 9 s (local)")
+    );
+    assert!(Plan::local().summary().contains("LameDuck 0 s (local)"));
+}

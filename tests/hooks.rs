@@ -1,0 +1,569 @@
+//! Hooks: when they start, what they may be refused for, and what stays inside them.
+
+use std::convert::Infallible;
+use std::future::{pending, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use lameduck::{HookError, Outcome, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use tokio_test::{assert_pending, assert_ready, task};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[track_caller]
+fn outcome(report: &Report, name: &str) -> Outcome {
+    let hook = report.hooks().find(|hook| hook.name == name);
+    hook.expect("the hook is in the report").outcome.clone()
+}
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+struct Diary(Arc<Mutex<Vec<&'static str>>>);
+
+impl Diary {
+    fn note(&self, what: &'static str) {
+        self.0.lock().unwrap().push(what);
+    }
+
+    fn noting(&self, what: &'static str) -> impl FnOnce() -> std::future::Ready<()> + use<> {
+        let diary = self.clone();
+        move || {
+            diary.note(what);
+            ready(())
+        }
+    }
+
+    fn entries(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+// Case 1.
+#[tokio::test(start_paused = true)]
+async fn hooks_start_after_what_they_name_and_otherwise_as_registered() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let diary = Diary::default();
+    let release = || Phase::Release;
+    for (when, name) in [
+        (release().into(), "a"),
+        (release().after("a"), "b"),
+        (release().into(), "c"),
+        (release().after("b").after("c"), "d"),
+        (release().into(), "e"),
+        (Phase::Exit.into(), "x"),
+        (Phase::Close.into(), "w"),
+    ] {
+        shutdown.hook(when, name, diary.noting(name)).unwrap();
+    }
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let seen = diary.entries();
+    assert_eq!(seen.len(), 7);
+    assert_eq!(seen[0], "w");
+    assert_eq!(seen[1..4], ["a", "c", "e"]);
+    assert_eq!(seen[4..6], ["b", "d"]);
+    assert_eq!(seen[6], "x");
+    assert!(report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_waits_for_the_end_of_the_other_hook() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let broker = || sleep(secs(2));
+    shutdown.hook(Phase::Release, "broker", broker).unwrap();
+    let when = Phase::Release.after("broker").timeout(secs(1));
+    shutdown
+        .hook(when, "database", || sleep(Duration::from_millis(999)))
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let release = report.phase(Phase::Release).unwrap();
+    assert_eq!(release.hooks[1].started, Some(secs(2)));
+    assert_eq!(release.hooks[1].took, Duration::from_millis(999));
+    assert!(report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_starts_also_after_one_that_failed() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .try_hook(Phase::Close, "first", async || Err("no"))
+        .unwrap();
+    shutdown
+        .hook(Phase::Close.after("first"), "second", async || {})
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "second"), Outcome::Done);
+}
+
+// Case 2.
+#[test]
+fn unknown_name_in_after_is_an_error_that_names_both() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+
+    let error = shutdown
+        .hook(Phase::Release.after("broker"), "database", async || {})
+        .unwrap_err();
+
+    assert!(matches!(error, HookError::UnknownAfter { .. }));
+    assert_eq!(
+        error.to_string(),
+        "hook `database` should come after `broker`, which is not registered (register `broker` first)"
+    );
+}
+
+#[test]
+fn after_a_hook_of_another_phase_is_an_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.hook(Phase::Close, "broker", async || {}).unwrap();
+
+    let error = shutdown
+        .hook(Phase::Release.after("broker"), "database", async || {})
+        .unwrap_err();
+
+    assert!(matches!(
+        error,
+        HookError::AfterOtherPhase {
+            phase: Phase::Close,
+            ..
+        }
+    ));
+    assert_eq!(
+        error.to_string(),
+        "hook `database` should come after `broker`, which runs in another phase (Close)"
+    );
+}
+
+#[test]
+fn hook_after_itself_is_an_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+
+    let error = shutdown
+        .hook(Phase::Release.after("database"), "database", async || {})
+        .unwrap_err();
+
+    assert!(matches!(error, HookError::UnknownAfter { .. }));
+}
+
+#[test]
+fn duplicate_name_is_an_error_in_any_phase() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.hook(Phase::Close, "pool", async || {}).unwrap();
+
+    let error = shutdown
+        .hook(Phase::Release, "pool", async || {})
+        .unwrap_err();
+
+    assert!(matches!(error, HookError::Duplicate { .. }));
+    assert_eq!(error.to_string(), "there is a hook named `pool` already");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_hook_leaves_no_trace() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(
+            Phase::Close.after("nobody"),
+            "pool",
+            async || unreachable!(),
+        )
+        .unwrap_err();
+    shutdown.hook(Phase::Close, "pool", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.hooks().count(), 1);
+    assert!(report.is_clean());
+}
+
+// Case 3.
+#[tokio::test(start_paused = true)]
+async fn hooks_of_a_phase_overlap_and_the_next_phase_waits_for_all() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(Phase::Close, "short", || sleep(secs(1)))
+        .unwrap();
+    shutdown
+        .hook(Phase::Close, "long", || sleep(secs(3)))
+        .unwrap();
+    shutdown.hook(Phase::Release, "next", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let close = report.phase(Phase::Close).unwrap();
+    assert_eq!(close.hooks[0].started, Some(Duration::ZERO));
+    assert_eq!(close.hooks[1].started, Some(Duration::ZERO));
+    assert_eq!(close.took, secs(3));
+    let release = report.phase(Phase::Release).unwrap();
+    assert_eq!(release.hooks[0].started, Some(secs(3)));
+}
+
+// Case 4.
+#[tokio::test(start_paused = true)]
+async fn failing_hook_is_reported_and_later_phases_run() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .try_hook(Phase::Drain, "offsets", async || Err("broker is gone"))
+        .unwrap();
+    shutdown.hook(Phase::Exit, "flush", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let failed = Outcome::Failed("broker is gone".to_owned());
+    assert_eq!(outcome(&report, "offsets"), failed);
+    assert_eq!(outcome(&report, "flush"), Outcome::Done);
+    assert_eq!(
+        report.phase(Phase::Drain).unwrap().outcome,
+        PhaseOutcome::Completed
+    );
+    assert!(!report.is_clean());
+}
+
+// Cases 4 and 78.
+#[tokio::test(start_paused = true)]
+async fn panicking_hook_does_not_stop_the_phase() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(Phase::Drain, "future", async || panic!("in the future"))
+        .unwrap();
+    let closure = || -> std::future::Ready<()> { panic!("in the {}", "closure") };
+    shutdown.hook(Phase::Drain, "closure", closure).unwrap();
+    shutdown
+        .handle()
+        .blocking_hook(Phase::Drain, "thread", || panic!("on the thread"))
+        .unwrap();
+    shutdown
+        .hook(Phase::Drain, "sound", || sleep(secs(1)))
+        .unwrap();
+    shutdown.hook(Phase::Exit, "flush", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let panicked = |message: &str| Outcome::Panicked(message.to_owned());
+    assert_eq!(outcome(&report, "future"), panicked("in the future"));
+    assert_eq!(outcome(&report, "closure"), panicked("in the closure"));
+    assert_eq!(outcome(&report, "thread"), panicked("on the thread"));
+    assert_eq!(outcome(&report, "sound"), Outcome::Done);
+    assert_eq!(outcome(&report, "flush"), Outcome::Done);
+    assert!(!report.is_clean());
+}
+
+// Cases 5, 6 and 74.
+#[tokio::test(start_paused = true)]
+async fn endless_hook_is_dropped_and_named_at_its_phase_deadline() {
+    let t0 = Instant::now();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let (held, dropped) = oneshot::channel::<Infallible>();
+    let hang = async move || {
+        let _held = held;
+        pending::<()>().await;
+    };
+    let dropped = tokio::spawn(async move {
+        dropped.await.unwrap_err();
+        t0.elapsed()
+    });
+    shutdown.hook(Phase::Close, "pool", hang).unwrap();
+    let next = || sleep(secs(1));
+    shutdown.hook(Phase::Release, "next", next).unwrap();
+    shutdown.hook(Phase::Exit, "last", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let deadline = Plan::immediate().deadline(Phase::Close);
+    assert_eq!(dropped.await.unwrap(), deadline);
+    assert_eq!(report.took, deadline + secs(1));
+    let close = report.phase(Phase::Close).unwrap();
+    assert_eq!(close.outcome, PhaseOutcome::TimedOut);
+    assert_eq!(close.hooks[0].name, "pool");
+    assert_eq!(close.hooks[0].outcome, Outcome::Overran);
+    assert_eq!(close.hooks[0].took, secs(23));
+    assert_eq!(outcome(&report, "next"), Outcome::Done);
+    assert_eq!(outcome(&report, "last"), Outcome::Done);
+    assert!(!report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_behind_an_endless_one_is_not_started() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.hook(Phase::Close, "endless", pending).unwrap();
+    let when = Phase::Close.after("endless");
+    shutdown
+        .hook(when, "behind", async || unreachable!())
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "behind"), Outcome::NotStarted);
+    assert_eq!(report.phase(Phase::Close).unwrap().hooks[1].started, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeout_bounds_one_hook_and_not_its_phase() {
+    let t0 = Instant::now();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let (held, dropped) = oneshot::channel::<Infallible>();
+    let hang = async move || {
+        let _held = held;
+        pending::<()>().await;
+    };
+    shutdown
+        .hook(Phase::Close.timeout(secs(2)), "hangs", hang)
+        .unwrap();
+    shutdown
+        .hook(Phase::Close, "works", || sleep(secs(3)))
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(t0.elapsed(), secs(3));
+    let close = report.phase(Phase::Close).unwrap();
+    assert_eq!(close.outcome, PhaseOutcome::Completed);
+    assert_eq!(close.hooks[0].outcome, Outcome::Overran);
+    assert_eq!(close.hooks[0].took, secs(2));
+    assert_eq!(close.hooks[1].outcome, Outcome::Done);
+    dropped.await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_of_lame_duck_starts_at_the_trigger_and_may_go_on_into_drain() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(Phase::LameDuck, "deregister", || sleep(secs(3)))
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let lame_duck = report.phase(Phase::LameDuck).unwrap();
+    assert_eq!(lame_duck.took, Duration::ZERO);
+    assert_eq!(lame_duck.outcome, PhaseOutcome::Completed);
+    assert_eq!(lame_duck.hooks[0].started, Some(Duration::ZERO));
+    assert_eq!(lame_duck.hooks[0].took, secs(3));
+    assert_eq!(report.phase(Phase::Drain).unwrap().took, secs(3));
+    assert!(report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_of_lame_duck_ends_with_drain() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(Phase::LameDuck, "deregister", pending)
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let drain = report.phase(Phase::Drain).unwrap();
+    assert_eq!(drain.outcome, PhaseOutcome::TimedOut);
+    assert_eq!(drain.left_behind_total, 0);
+    assert_eq!(outcome(&report, "deregister"), Outcome::Overran);
+    assert_eq!(report.took, Plan::immediate().deadline(Phase::Drain));
+}
+
+// Case 8.
+#[tokio::test(start_paused = true)]
+async fn hook_registered_by_a_hook_runs_in_its_later_phase() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let register = async move || handle.hook(Phase::Release, "pool", async || {});
+    shutdown.try_hook(Phase::Drain, "finds", register).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "pool"), Outcome::Done);
+    assert!(report.is_clean());
+}
+
+// Case 8.
+#[tokio::test(start_paused = true)]
+async fn hook_for_a_phase_that_is_over_is_refused() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let register = async move || handle.hook(Phase::Close, "late", async || unreachable!());
+    shutdown
+        .try_hook(Phase::Release, "finds", register)
+        .unwrap();
+    let handle = shutdown.handle();
+
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    let message = "hook `late` is for Close, which is over";
+    assert_eq!(
+        outcome(&report, "finds"),
+        Outcome::Failed(message.to_owned())
+    );
+    let error = handle.hook(Phase::Exit, "later", async || {}).unwrap_err();
+    assert!(matches!(
+        error,
+        HookError::PhaseOver {
+            phase: Phase::Exit,
+            ..
+        }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_of_the_running_phase_starts_at_once() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let guard = handle.guard().unwrap();
+    let mut run = task::spawn(shutdown.run());
+
+    handle.shutdown("test");
+    assert_pending!(run.poll());
+    sleep(secs(1)).await;
+    handle
+        .hook(Phase::Drain, "late", || sleep(secs(1)))
+        .unwrap();
+    assert!(run.is_woken());
+    assert_pending!(run.poll());
+    sleep(secs(4)).await;
+    drop(guard);
+    let report = assert_ready!(run.poll());
+
+    let hook = &report.phase(Phase::Drain).unwrap().hooks[0];
+    assert_eq!(hook.started, Some(secs(1)));
+    assert_eq!(hook.outcome, Outcome::Done);
+    assert_eq!(report.took, secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn phase_waits_for_a_hook_that_joins_it_late() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let register = async move || handle.hook(Phase::Close, "second", || sleep(secs(2)));
+    shutdown.try_hook(Phase::Close, "first", register).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.phase(Phase::Close).unwrap().took, secs(2));
+    assert_eq!(outcome(&report, "second"), Outcome::Done);
+}
+
+// Case 9: there is no cancel, so the promise is that a hook runs once if it was taken, and never if it was refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hook_that_races_with_its_phase_end_runs_once_or_is_refused() {
+    for round in 0..10_000 {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let count = {
+            let runs = Arc::clone(&runs);
+            async move || {
+                runs.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+
+        handle.shutdown("test");
+        let race = tokio::spawn(async move {
+            // Spread over the time that the sequence takes.
+            (0..round % 50 * 10).for_each(|_| std::hint::spin_loop());
+            handle.hook(Phase::Release, "late", count).is_ok()
+        });
+        let report = shutdown.run().await;
+        let taken = race.await.unwrap();
+
+        assert_eq!(runs.load(Ordering::Relaxed), usize::from(taken));
+        assert_eq!(report.hooks().count(), usize::from(taken));
+        assert!(report.is_clean());
+    }
+}
+
+// Cases 21 and 80.
+#[tokio::test(start_paused = true)]
+async fn hook_that_waits_for_the_report_is_ended_by_its_deadline() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let wait = async move || drop(handle.finished().await);
+    shutdown.hook(Phase::Release, "circle", wait).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "circle"), Outcome::Overran);
+    assert_eq!(report.took, Plan::immediate().deadline(Phase::Release));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocking_hook_runs_on_a_thread_of_its_own() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let here = std::thread::current().id();
+    handle
+        .blocking_hook(Phase::Release, "flush", move || {
+            assert_ne!(std::thread::current().id(), here);
+        })
+        .unwrap();
+    handle
+        .try_blocking_hook(Phase::Release, "sync", || Err("disk full"))
+        .unwrap();
+
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "flush"), Outcome::Done);
+    let failed = Outcome::Failed("disk full".to_owned());
+    assert_eq!(outcome(&report, "sync"), failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocking_hook_that_overruns_is_left_running() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let (release, block) = std::sync::mpsc::channel::<()>();
+    handle
+        .blocking_hook(Phase::Release, "flush", move || block.recv().unwrap_or(()))
+        .unwrap();
+    let mut run = task::spawn(shutdown.run());
+
+    handle.shutdown("test");
+    assert_pending!(run.poll());
+    // By hand: the clock does not move on by itself while a thread blocks.
+    tokio::time::advance(secs(28)).await;
+    // A deadline gives what it ends one turn more.
+    let report = match run.poll() {
+        Poll::Ready(report) => report,
+        Poll::Pending => assert_ready!(run.poll()),
+    };
+    drop(release);
+
+    assert_eq!(outcome(&report, "flush"), Outcome::Overran);
+    assert_eq!(report.took, secs(28));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_never_runs_without_a_trigger() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(Phase::LameDuck, "pool", async || unreachable!())
+        .unwrap();
+    let mut run = task::spawn(shutdown.run());
+
+    assert_pending!(run.poll());
+    sleep(secs(3600)).await;
+
+    assert_pending!(run.poll());
+}

@@ -1,0 +1,126 @@
+//! The log: from `info` alone an operator can tell how a shutdown went.
+
+use std::future::pending;
+use std::time::Duration;
+
+use lameduck::{Phase, Plan, ShutdownCoordinator};
+use tokio::time::sleep;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// What this thread logs, and with it this test. One subscriber for all: tracing remembers for each line of code whether
+/// anybody listened to it, so a subscriber a thread would miss lines that another thread was the first to come to.
+mod log {
+    use std::cell::RefCell;
+    use std::io::{Result, Write};
+    use std::sync::Once;
+
+    thread_local! { static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) } }
+
+    struct Writer;
+
+    impl Write for Writer {
+        fn write(&mut self, text: &[u8]) -> Result<usize> {
+            LOGGED.with_borrow_mut(|logged| logged.write(text))
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn capture() {
+        static INIT: Once = Once::new();
+        INIT.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .without_time()
+                .with_writer(|| Writer)
+                .init();
+        });
+        LOGGED.take();
+    }
+
+    pub(crate) fn lines() -> Vec<String> {
+        let text = String::from_utf8(LOGGED.take()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_tells_each_phase_boundary_once() {
+    log::capture();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let guard = handle.guard().unwrap();
+    tokio::spawn(async move {
+        sleep(secs(2)).await;
+        drop(guard);
+    });
+
+    handle.shutdown("deploy");
+    shutdown.run().await;
+
+    let lines = log::lines();
+    assert!(lines[0].starts_with("INFO lameduck: plan: grace period 30 s (default), "));
+    assert_eq!(
+        lines[1],
+        "INFO lameduck: shutting down reason=requested: deploy"
+    );
+    assert_eq!(
+        lines[3],
+        "INFO lameduck: Drain completed phase=Drain took_ms=2000 left_behind=0"
+    );
+    for phase in Phase::ALL {
+        let begin = format!("INFO lameduck: {phase} completed phase={phase} took_ms=");
+        assert_eq!(lines.iter().filter(|it| it.starts_with(&begin)).count(), 1);
+    }
+    assert!(!lines.iter().any(|line| line.starts_with("WARN")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_warns_of_everything_that_is_left_behind() {
+    log::capture();
+
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let _guard = handle.named_guard("upload 7");
+    shutdown
+        .task("importer", async |_| pending().await)
+        .unwrap();
+    shutdown.hook(Phase::Release, "pool", pending).unwrap();
+
+    handle.shutdown("test");
+    shutdown.run().await;
+
+    let lines = log::lines();
+    for line in [
+        "INFO lameduck: Drain timed out phase=Drain took_ms=11500 left_behind=2",
+        "WARN lameduck: left behind: guard `upload 7`, for 11.500 s phase=Drain",
+        "WARN lameduck: left behind: task `importer`, for 23.000 s phase=Close",
+        "WARN lameduck: hook overran hook=pool phase=Release took_ms=5000",
+    ] {
+        assert!(lines.iter().any(|it| it == line), "{line}\n{lines:#?}");
+    }
+}
+
+// Case 16.
+#[tokio::test(start_paused = true)]
+async fn log_tells_of_a_repeated_trigger() {
+    log::capture();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    shutdown
+        .hook(Phase::Drain, "slow", || sleep(secs(1)))
+        .unwrap();
+
+    handle.shutdown("first");
+    handle.shutdown("second");
+    shutdown.run().await;
+
+    let expected =
+        "INFO lameduck: already shutting down: this changes nothing reason=requested: second";
+    assert!(log::lines().iter().any(|line| line == expected));
+}

@@ -1,0 +1,205 @@
+//! The report: its numbers, its lines, the termination log, and the exit code.
+
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lameduck::{Phase, Plan, Report, ShutdownCoordinator};
+use tokio::time::sleep;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A file of its own for each test, gone when it is dropped.
+struct TerminationLog(PathBuf);
+
+impl TerminationLog {
+    fn new(test: &str) -> Self {
+        let name = format!("lameduck-{test}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, "").unwrap();
+        TerminationLog(path)
+    }
+
+    fn read(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+}
+
+impl Drop for TerminationLog {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[track_caller]
+fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+/// A run in which everything that can be left behind is.
+async fn unclean(termination_log: &Path) -> Arc<Report> {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate()).termination_log(termination_log);
+    let handle = shutdown.handle();
+    let _guard = handle.named_guard("upload 7");
+    let failing = async || Err("no space left on device, ".repeat(9));
+    shutdown.try_hook(Phase::Exit, "flush", failing).unwrap();
+    shutdown.hook(Phase::Release, "pool", pending).unwrap();
+    shutdown
+        .task("importer", async |_| pending().await)
+        .unwrap();
+
+    handle.shutdown("a reason\nof two lines");
+    shutdown.run().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn clean_run_exits_with_zero() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.hook(Phase::Release, "pool", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert!(report.is_clean());
+    assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_thing_that_goes_wrong_exits_with_three() {
+    type Wrong = fn(&ShutdownCoordinator);
+    let wrong: [Wrong; 5] = [
+        |it| it.hook(Phase::Exit, "x", pending).unwrap(),
+        |it| it.hook(Phase::Exit, "x", async || panic!("x")).unwrap(),
+        |it| it.try_hook(Phase::Exit, "x", async || Err("x")).unwrap(),
+        |it| it.task("x", async |_| pending().await).unwrap(),
+        |it| it.task("x", async |_| panic!("x")).unwrap(),
+    ];
+
+    for wrong in wrong {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        wrong(&shutdown);
+        shutdown.handle().shutdown("test");
+        let report = shutdown.run().await;
+
+        assert!(!report.is_clean());
+        assert_eq!(report.exit_code(), ExitCode::from(Report::EXIT_UNCLEAN));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_is_a_timeline() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let guard = handle.guard().unwrap();
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(1_500)).await;
+        drop(guard);
+    });
+    shutdown
+        .hook(Phase::Release, "pool", || sleep(secs(2)))
+        .unwrap();
+    shutdown
+        .task("importer", async |cx| cx.stop_requested().await)
+        .unwrap();
+
+    handle.shutdown("deploy");
+    let report = shutdown.run().await;
+
+    let expected = "
+left in 3.500 s of 30.000 s, clean: requested: deploy
+  LameDuck T0+0.000 s to T0+0.000 s  completed
+  Drain    T0+0.000 s to T0+1.500 s  completed
+  Close    T0+1.500 s to T0+1.500 s  completed
+  Release  T0+1.500 s to T0+3.500 s  completed
+    hook `pool` done after 2.000 s
+  Exit     T0+3.500 s to T0+3.500 s  completed
+  task `importer` done
+  requests after T0: 0 served, 0 refused, 0 cut; last arrival none
+  connections after T0: 0 closed, 0 cut";
+    assert_eq!(format!("\n{report}"), expected);
+    assert_eq!(
+        report.summary(),
+        "requested: deploy: clean in 3.500 s of 30.000 s; 0 requests after it, 0 refused, 0 cut"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_names_what_was_left_behind_in_eighty_columns() {
+    let report = unclean(Path::new("/dev/null")).await;
+
+    let text = report.to_string();
+    assert_fits(&text);
+    assert!(text.starts_with("left in 28.000 s of 30.000 s, not clean: requested: a reason of"));
+    for line in [
+        "    left behind: guard `upload 7`, for 11.500 s",
+        "    left behind: task `importer`, for 11.500 s",
+        "    left behind: guard `upload 7`, for 23.000 s",
+        "    hook `pool` overran after 5.000 s",
+        "  task `importer` overran",
+        "  requests after T0: 0 served, 0 refused, 2 cut; last arrival none",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}");
+    }
+    let flush = text.lines().find(|line| line.contains("`flush`")).unwrap();
+    assert!(flush.ends_with('…'), "{flush}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn summary_is_one_line_whatever_was_said() {
+    let report = unclean(Path::new("/dev/null")).await;
+
+    let summary = report.summary();
+    assert_eq!(summary.lines().count(), 1);
+    assert!(summary.starts_with("requested: a reason of two lines: not clean in 28.000 s"));
+    assert!(summary.contains(", hook `pool` overran, hook `flush` failed: no space left"));
+    assert!(summary.ends_with(", task `importer` overran"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn termination_log_gets_one_line_before_exit() {
+    let log = TerminationLog::new("one-line");
+    let shutdown = ShutdownCoordinator::new(Plan::immediate()).termination_log(&log.0);
+    let (path, read) = (log.0.clone(), Arc::new(Mutex::new(String::new())));
+    let seen = Arc::clone(&read);
+    let look = async move || *seen.lock().unwrap() = std::fs::read_to_string(path).unwrap();
+    shutdown.hook(Phase::Exit, "flush", look).unwrap();
+
+    shutdown.handle().shutdown("deploy");
+    shutdown.run().await;
+
+    let expected = "lameduck: requested: deploy: clean in 0.000 s of 30.000 s; \
+                    0 requests after it, 0 refused, 0 cut\n";
+    assert_eq!(*read.lock().unwrap(), expected);
+    assert_eq!(log.read(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn termination_log_gets_one_line_whatever_was_said() {
+    let log = TerminationLog::new("unclean");
+
+    unclean(&log.0).await;
+
+    let text = log.read();
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.starts_with("lameduck: requested: a reason of two lines: not clean"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn termination_log_is_never_created_and_never_missed() {
+    let log = TerminationLog::new("missing");
+    std::fs::remove_file(&log.0).unwrap();
+    for path in [log.0.as_path(), Path::new("/")] {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate()).termination_log(path);
+
+        shutdown.handle().shutdown("test");
+        assert!(shutdown.run().await.is_clean());
+    }
+
+    assert!(!log.0.exists());
+}

@@ -1,0 +1,304 @@
+//! Background tasks: told at T0, waited for in Drain, and a trigger when they fail.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lameduck::{Kind, Outcome, Phase, PhaseOutcome, Plan, Reason, ShutdownCoordinator, TaskError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_test::{assert_pending, assert_ready, task};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+// Case 85.
+#[tokio::test(start_paused = true)]
+async fn queue_consumer_finishes_what_it_holds_and_takes_nothing_new() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let (send, mut queue) = mpsc::channel(10);
+    let committed = Arc::new(Mutex::new(Vec::new()));
+    let commits = Arc::clone(&committed);
+    let consumer = async move |cx: lameduck::TaskContext| {
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = cx.stop_requested() => return,
+                Some(message) = queue.recv() => message,
+            };
+            sleep(secs(2)).await;
+            commits.lock().unwrap().push(message);
+        }
+    };
+    shutdown.task("consumer", consumer).unwrap();
+    for message in ["first", "second", "third"] {
+        send.send(message).await.unwrap();
+    }
+
+    sleep(secs(3)).await;
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(*committed.lock().unwrap(), ["first", "second"]);
+    assert_eq!(report.phase(Phase::Drain).unwrap().took, secs(1));
+    assert_eq!(report.tasks[0].name, "consumer");
+    assert_eq!(report.tasks[0].outcome, Outcome::Done);
+    assert!(report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_is_told_by_every_means_at_the_trigger() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let (cx, get) = oneshot::channel();
+    shutdown
+        .task("importer", async move |context| {
+            cx.send(context).unwrap();
+        })
+        .unwrap();
+    let cx = get.await.unwrap();
+    let mut told = task::spawn(cx.stop_requested());
+
+    assert_pending!(told.poll());
+    assert!(!cx.is_stop_requested());
+    assert!(!cx.token().is_cancelled());
+    assert_eq!(cx.remaining(), None);
+    handle.shutdown("test");
+
+    assert!(told.is_woken());
+    assert_ready!(told.poll());
+    assert!(cx.is_stop_requested());
+    assert!(cx.token().is_cancelled());
+    assert_eq!(cx.remaining(), Some(secs(23)));
+}
+
+// Case 22.
+#[tokio::test(start_paused = true)]
+async fn reason_reaches_tasks_and_report() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let (seen, reason) = oneshot::channel();
+    shutdown
+        .task("importer", async move |cx| {
+            cx.stop_requested().await;
+            seen.send(cx.handle().reason()).unwrap();
+        })
+        .unwrap();
+
+    shutdown.handle().shutdown("licence expired");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.reason, Reason::from("licence expired"));
+    assert_eq!(reason.await.unwrap(), Some(report.reason.clone()));
+}
+
+// Case 88.
+#[tokio::test(start_paused = true)]
+async fn failing_task_is_a_trigger_with_its_reason() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    handle
+        .try_task("importer", async |_| {
+            sleep(secs(5)).await;
+            Err("no such table")
+        })
+        .unwrap();
+
+    let report = timeout(secs(60), shutdown.run()).await.unwrap();
+
+    assert_eq!(
+        report.reason.to_string(),
+        "task `importer` failed: no such table"
+    );
+    let failed = Outcome::Failed("no such table".to_owned());
+    assert_eq!(report.tasks[0].outcome, failed);
+    assert!(!report.is_clean());
+    assert_eq!(report.exit_code(), ExitCode::from(3));
+}
+
+// Cases 78 and 88.
+#[tokio::test(start_paused = true)]
+async fn panicking_task_is_a_trigger_with_its_reason() {
+    for in_closure in [false, true] {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let work = move |_| {
+            assert!(!in_closure, "schema {}", "mismatch");
+            async { panic!("schema mismatch") }
+        };
+        shutdown.task("importer", work).unwrap();
+
+        let report = timeout(secs(60), shutdown.run()).await.unwrap();
+
+        assert_eq!(
+            report.reason.to_string(),
+            "task `importer` failed: schema mismatch"
+        );
+        let panicked = Outcome::Panicked("schema mismatch".to_owned());
+        assert_eq!(report.tasks[0].outcome, panicked);
+        assert_eq!(report.exit_code(), ExitCode::from(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_fails_after_the_trigger_keeps_the_reason_and_spoils_the_exit() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    handle
+        .try_task("importer", async |cx| {
+            cx.stop_requested().await;
+            Err("commit failed")
+        })
+        .unwrap();
+
+    handle.shutdown("deploy");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.reason, Reason::from("deploy"));
+    let failed = Outcome::Failed("commit failed".to_owned());
+    assert_eq!(report.tasks[0].outcome, failed);
+    assert!(!report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_returns_early_changes_nothing() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    shutdown.task("migration", async |_| {}).unwrap();
+    let mut run = task::spawn(shutdown.run());
+
+    sleep(secs(60)).await;
+
+    assert_pending!(run.poll());
+    assert_eq!(handle.phase(), None);
+    assert_eq!(handle.in_flight(), 0);
+}
+
+// Case 6.
+#[tokio::test(start_paused = true)]
+async fn endless_task_is_named_in_drain_and_dropped_after_close() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let (held, dropped) = oneshot::channel::<Infallible>();
+    shutdown
+        .task("importer", async move |_| {
+            let _held = held;
+            pending::<()>().await;
+        })
+        .unwrap();
+    let plan = Plan::immediate();
+    let t0 = Instant::now();
+    let dropped = tokio::spawn(async move {
+        let dropped = timeout(secs(60), dropped).await;
+        dropped.expect("the future is dropped").unwrap_err();
+        t0.elapsed()
+    });
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    for phase in [Phase::Drain, Phase::Close] {
+        let report = report.phase(phase).unwrap();
+        assert_eq!(report.outcome, PhaseOutcome::TimedOut);
+        assert_eq!(report.left_behind_total, 1);
+        assert_eq!(report.left_behind[0].kind, Kind::Task);
+        assert_eq!(report.left_behind[0].name, "`importer`");
+        assert_eq!(report.left_behind[0].age, plan.deadline(phase));
+    }
+    assert_eq!(report.tasks[0].outcome, Outcome::Overran);
+    assert_eq!(report.cut, 1);
+    assert_eq!(report.took, plan.deadline(Phase::Close));
+    assert!(!report.is_clean());
+    assert_eq!(dropped.await.unwrap(), plan.deadline(Phase::Close));
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_uses_the_time_of_close_is_late_but_not_cut() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    shutdown.task("importer", |_| sleep(secs(12))).unwrap();
+
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    let drain = report.phase(Phase::Drain).unwrap();
+    assert_eq!(drain.outcome, PhaseOutcome::TimedOut);
+    assert_eq!(drain.left_behind[0].name, "`importer`");
+    assert_eq!(report.took, secs(12));
+    assert_eq!(report.cut, 0);
+    assert!(report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_may_start_late_but_not_in_release() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let in_drain = handle.clone();
+    let late = async move || in_drain.task("late", |_| sleep(secs(2)));
+    shutdown.try_hook(Phase::Drain, "starts", late).unwrap();
+    let in_release = handle.clone();
+    let too_late = async move || in_release.task("too late", async |_| unreachable!());
+    shutdown
+        .try_hook(Phase::Release, "refused", too_late)
+        .unwrap();
+
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.phase(Phase::Drain).unwrap().took, Duration::ZERO);
+    assert_eq!(report.phase(Phase::Close).unwrap().took, secs(2));
+    assert_eq!(report.tasks.len(), 1);
+    let error = "task `too late` comes too late: Release has begun".to_owned();
+    let refused = &report.phase(Phase::Release).unwrap().hooks[0];
+    assert_eq!(refused.outcome, Outcome::Failed(error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn duplicate_name_is_an_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    shutdown.task("importer", async |_| {}).unwrap();
+
+    let error = shutdown
+        .task("importer", async |_| unreachable!())
+        .unwrap_err();
+
+    assert!(matches!(error, TaskError::Duplicate { .. }));
+    assert_eq!(
+        error.to_string(),
+        "there is a task named `importer` already"
+    );
+    handle.shutdown("test");
+    assert!(shutdown.run().await.is_clean());
+}
+
+// Case 80.
+#[test]
+fn task_without_a_runtime_is_an_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+
+    let error = shutdown
+        .task("importer", async |_| unreachable!())
+        .unwrap_err();
+
+    assert!(matches!(error, TaskError::NoRuntime { .. }));
+    assert_eq!(shutdown.handle().in_flight(), 0);
+}
+
+// Case 21.
+#[tokio::test(start_paused = true)]
+async fn task_that_waits_for_the_report_is_ended_by_the_deadline() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .task("circle", async |cx| {
+            cx.handle().shutdown("test");
+            cx.handle().finished().await;
+        })
+        .unwrap();
+
+    let report = shutdown.run().await;
+
+    assert_eq!(report.tasks[0].outcome, Outcome::Overran);
+    assert_eq!(report.took, Plan::immediate().deadline(Phase::Close));
+}
