@@ -18,6 +18,8 @@ mod reason;
 mod report;
 #[cfg(feature = "tower")]
 mod request;
+mod sequence;
+mod shared;
 #[cfg(all(feature = "signal", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;

@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// A number that differs from call to call and from process to process.
 pub(crate) fn number() -> u64 {
@@ -12,38 +11,10 @@ pub(crate) fn number() -> u64 {
     mix(*SEED, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The part of `window` that `number` points at, evenly spread.
-pub(crate) fn part(window: Duration, number: u64) -> Duration {
-    // 53 bits: what fits into the mantissa without being rounded up to one.
-    window.mul_f64((number >> 11) as f64 / (1_u64 << 53) as f64)
-}
-
 /// The `index`-th number of the sequence that `seed` begins (SplitMix64).
 fn mix(seed: u64, index: u64) -> u64 {
     let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_lie_in_the_window_and_cover_it() {
-        let window = Duration::from_secs(10);
-        let mut tenths = [0_u32; 10];
-
-        for index in 0..10_000 {
-            let part = part(window, mix(42, index));
-            assert!(part < window);
-            tenths[part.as_secs() as usize] += 1;
-        }
-
-        assert!(
-            tenths.iter().all(|&n| (800..1200).contains(&n)),
-            "{tenths:?}"
-        );
-    }
 }

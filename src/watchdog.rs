@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::handle::{Shared, ShutdownHandle};
+use crate::handle::ShutdownHandle;
 use crate::report::Report;
+use crate::shared::Shared;
 
 /// How long the last words may take. Standard error may be a pipe that is full and that nobody reads.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -1,5 +1,7 @@
 //! Every example runs, does what its header says, and leaves cleanly.
 
+#![cfg(all(feature = "hyper", feature = "signal"))]
+
 mod process;
 
 use std::io::{Read, Write};

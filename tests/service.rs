@@ -2,6 +2,8 @@
 //!
 //! `cargo test --all-features --test service -- --nocapture` shows the traffic and the report.
 
+#![cfg(all(feature = "hyper", feature = "signal"))]
+
 mod process;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Signals, the watchdog and exit codes: each in a process of its own.
 
+#![cfg(all(feature = "hyper", feature = "signal"))]
+
 mod process;
 
 use std::io::Write;

@@ -3,7 +3,6 @@
 use std::fmt::{self, Debug};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -11,10 +10,10 @@ use super::graceful::GracefulConnection;
 use super::state::Connection;
 use super::watched::Watched;
 use crate::drain::{Class, FINISHED, Generation, SERVING, Ticket};
-use crate::handle::{ShutdownHandle, Source};
+use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
-use crate::random;
 use crate::report::{Kind, LeftBehind};
+use crate::shared::Source;
 
 /// The connections of an accept loop of your own.
 ///
@@ -126,12 +125,6 @@ impl Group {
             &shared.over
         };
         token.clone().cancelled_owned()
-    }
-
-    /// A moment for one connection, counted from T0: drawn from the whole spread, so that those who come late have one
-    /// that is past.
-    pub(super) fn draw(&self) -> Duration {
-        random::part(self.handle.plan().spread(), random::number())
     }
 
     /// A connection ended that was not cut.

@@ -6,7 +6,7 @@
 //!
 //! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from.
 //! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
-//! - `watched` tells a connection when its time has come; `graceful` says what each kind of connection makes of it.
+//! - `watched` tells a connection when its time has come, at its moment of the `spread`; `graceful` says what each kind of connection makes of it.
 //! - `http` is our own kind: it sniffs the version, then hyper serves it, over `io` and with `service`.
 
 mod graceful;
@@ -17,6 +17,7 @@ mod listener;
 mod serve;
 mod server;
 mod service;
+mod spread;
 mod state;
 mod watched;
 

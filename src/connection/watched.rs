@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::graceful::{GracefulConnection, sealed::Token};
+use super::spread;
 use super::state::Connection;
 use crate::drain::SERVING;
 
@@ -75,8 +76,9 @@ impl<C: GracefulConnection> Watched<C> {
         loop {
             match *this.course {
                 Course::Serving => {
-                    let t0 = state.group.handle.t0().unwrap_or(now);
-                    let moment = t0 + state.group.draw();
+                    let t0 = state.group.handle.shared.t0().unwrap_or(now);
+                    // From the whole window, however late it came: those that come after their moment are asked at once.
+                    let moment = t0 + spread::draw(state.group.handle.plan().spread());
                     *this.course = Course::Waiting { moment };
                 }
                 Course::Waiting { moment } => {

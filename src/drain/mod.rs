@@ -1,0 +1,59 @@
+//! Counting what is still in flight.
+//!
+//! A [`DrainGuard`] is held for as long as its work may not be cut short. The gauge counts them and knows when none is
+//! left. It counts and nothing else: when to wait for zero, and for how long, is the coordinator's business.
+
+mod gauge;
+#[cfg(all(test, lameduck_loom))]
+mod model;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+pub(crate) use gauge::{
+    Arrivals, Class, Count, FINISHED, GaugeOwner, Generation, SERVING, Stage, Ticket, Tracker,
+};
+
+/// Keeps the shutdown waiting until it is dropped.
+///
+/// Take one with [`ShutdownHandle::guard`](crate::ShutdownHandle::guard) and hold it for as long as the *work* lasts:
+/// move it, or a clone of it, into every task that goes on after the caller has its answer.
+///
+/// Cloning never fails, also when new guards are refused already: whoever holds a guard is still being waited for.
+pub struct DrainGuard {
+    ticket: Ticket,
+    name: Option<Arc<GuardName>>,
+}
+
+impl DrainGuard {
+    pub(crate) fn new(ticket: Ticket, name: Option<Arc<GuardName>>) -> Self {
+        DrainGuard { ticket, name }
+    }
+}
+
+impl Clone for DrainGuard {
+    fn clone(&self) -> Self {
+        DrainGuard {
+            ticket: self.ticket.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for DrainGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainGuard")
+            .field("name", &self.name.as_ref().map(|name| &name.name))
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a guard is called in the report, and since when it has been held.
+#[derive(Debug)]
+pub(crate) struct GuardName {
+    pub(crate) name: String,
+    pub(crate) since: Instant,
+    pub(crate) generation: Generation,
+}

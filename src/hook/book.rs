@@ -1,0 +1,244 @@
+//! The book of hooks: who is registered, who is due, who is over.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::runner::Work;
+use super::{HookError, When};
+use crate::phase::Phase;
+use crate::report::{HookReport, Outcome};
+
+/// The hooks of one coordinator.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    book: Mutex<Book>,
+    /// A hook has been registered.
+    pub(super) added: Notify,
+}
+
+#[derive(Default)]
+pub(super) struct Book {
+    entries: Vec<Entry>,
+    /// How many phases, counted from the first, take no hooks any more.
+    over: usize,
+}
+
+struct Entry {
+    name: String,
+    phase: Phase,
+    after: Vec<usize>,
+    timeout: Option<Duration>,
+    state: State,
+}
+
+enum State {
+    Waiting(Work),
+    Running { since: Instant },
+    Over(Ended),
+}
+
+#[derive(Clone)]
+struct Ended {
+    since: Option<Instant>,
+    took: Duration,
+    outcome: Outcome,
+}
+
+impl Hooks {
+    pub(crate) fn register(&self, when: When, name: String, work: Work) -> Result<(), HookError> {
+        self.book().register(when, name, work)?;
+        self.added.notify_one();
+        Ok(())
+    }
+
+    /// The hooks that are running now, for a watchdog that must not wait.
+    #[cfg(all(feature = "signal", unix))]
+    pub(crate) fn try_running(&self) -> Option<Vec<String>> {
+        let book = self.book.try_lock().ok()?;
+        Some(
+            book.entries
+                .iter()
+                .filter(|entry| matches!(entry.state, State::Running { .. }))
+                .map(|entry| entry.name.clone())
+                .collect(),
+        )
+    }
+
+    /// What became of a phase's hooks, in the order in which they were registered.
+    pub(crate) fn reports(&self, phase: Phase, t0: Instant) -> Vec<HookReport> {
+        self.book()
+            .entries
+            .iter()
+            .filter(|entry| entry.phase == phase)
+            .filter_map(|entry| match &entry.state {
+                State::Over(ended) => Some(HookReport {
+                    name: entry.name.clone(),
+                    started: ended.since.map(|since| since - t0),
+                    took: ended.took,
+                    outcome: ended.outcome.clone(),
+                }),
+                State::Waiting(_) | State::Running { .. } => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn register(&mut self, when: When, name: String, work: Work) -> Result<(), HookError> {
+        let When {
+            phase,
+            after,
+            timeout,
+        } = when;
+        if phase.index() < self.over {
+            return Err(HookError::PhaseOver { name, phase });
+        }
+        if self.entries.iter().any(|entry| entry.name == name) {
+            return Err(HookError::Duplicate { name });
+        }
+        let after = after
+            .into_iter()
+            .map(|after| self.find(phase, &name, after))
+            .collect::<Result<_, _>>()?;
+        self.entries.push(Entry {
+            name,
+            phase,
+            after,
+            timeout,
+            state: State::Waiting(work),
+        });
+        Ok(())
+    }
+
+    fn find(&self, phase: Phase, name: &str, after: String) -> Result<usize, HookError> {
+        let name = || name.to_owned();
+        match self.entries.iter().position(|entry| entry.name == after) {
+            None => Err(HookError::UnknownAfter {
+                name: name(),
+                after,
+            }),
+            Some(at) if self.entries[at].phase != phase => Err(HookError::AfterOtherPhase {
+                name: name(),
+                after,
+                phase: self.entries[at].phase,
+            }),
+            Some(at) => Ok(at),
+        }
+    }
+
+    /// Whether hooks of `phase`, or of one before it, are not over yet.
+    pub(super) fn unfinished(&self, phase: Phase) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.phase <= phase && !matches!(entry.state, State::Over(_)))
+    }
+
+    /// Takes the work of every hook whose turn has come, in the order in which they were registered.
+    pub(super) fn due(&mut self, phase: Phase) -> Vec<(usize, Work, Option<Duration>)> {
+        let turn = |entry: &Entry| {
+            entry.phase <= phase
+                && matches!(entry.state, State::Waiting(_))
+                && entry
+                    .after
+                    .iter()
+                    .all(|&at| matches!(self.entries[at].state, State::Over(_)))
+        };
+        let due: Vec<usize> = (0..self.entries.len())
+            .filter(|&at| turn(&self.entries[at]))
+            .collect();
+        due.into_iter()
+            .filter_map(|at| {
+                let entry = &mut self.entries[at];
+                let since = Instant::now();
+                match std::mem::replace(&mut entry.state, State::Running { since }) {
+                    State::Waiting(work) => Some((at, work, entry.timeout)),
+                    State::Running { .. } | State::Over(_) => None,
+                }
+            })
+            .collect()
+    }
+
+    /// Takes no more hooks for `phase`.
+    pub(super) const fn close(&mut self, phase: Phase) {
+        self.over = phase.index() + 1;
+    }
+
+    /// Ends every hook up to `phase` that is not over.
+    pub(super) fn expire(&mut self, phase: Phase) -> Vec<(usize, Farewell)> {
+        let mut ended = Vec::new();
+        for at in 0..self.entries.len() {
+            let entry = &self.entries[at];
+            if entry.phase > phase {
+                continue;
+            }
+            let outcome = match entry.state {
+                State::Waiting(_) => Outcome::NotStarted,
+                State::Running { .. } | State::Over(_) => Outcome::Overran,
+            };
+            if let Some(farewell) = self.end(at, outcome) {
+                ended.push((at, farewell));
+            }
+        }
+        ended
+    }
+
+    /// Notes how a hook ended. What came first stays: an overrun hook that still returns changes nothing.
+    pub(super) fn end(&mut self, at: usize, outcome: Outcome) -> Option<Farewell> {
+        let entry = &mut self.entries[at];
+        let since = match entry.state {
+            State::Over(_) => return None,
+            State::Running { since } => Some(since),
+            State::Waiting(_) => None,
+        };
+        let ended = Ended {
+            since,
+            took: since.map_or(Duration::ZERO, |since| since.elapsed()),
+            outcome,
+        };
+        Some(Farewell {
+            name: entry.name.clone(),
+            phase: entry.phase,
+            ended: ended.clone(),
+            _work: std::mem::replace(&mut entry.state, State::Over(ended)),
+        })
+    }
+}
+
+/// A hook that has just ended: what to log, and what to drop, once the lock is free.
+pub(super) struct Farewell {
+    name: String,
+    phase: Phase,
+    ended: Ended,
+    _work: State,
+}
+
+impl Farewell {
+    pub(super) fn say(self) {
+        let Farewell {
+            name, phase, ended, ..
+        } = self;
+        let took_ms = ended.took.as_millis() as u64;
+        match ended.outcome {
+            Outcome::Done => {
+                tracing::debug!(target: "lameduck", hook = %name, %phase, took_ms, "hook done");
+            }
+            outcome => {
+                tracing::warn!(target: "lameduck", hook = %name, %phase, took_ms, "hook {outcome}");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
+}
