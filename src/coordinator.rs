@@ -118,6 +118,41 @@ impl ShutdownCoordinator {
         self.handle.try_hook(when, name, work)
     }
 
+    /// Registers a hook that blocks. See [`ShutdownHandle::blocking_hook`].
+    ///
+    /// # Errors
+    ///
+    /// See [`HookError`].
+    pub fn blocking_hook<F>(
+        &self,
+        when: impl Into<When>,
+        name: impl Into<String>,
+        work: F,
+    ) -> Result<(), HookError>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.handle.blocking_hook(when, name, work)
+    }
+
+    /// Registers a hook that blocks and can fail. See [`ShutdownHandle::try_blocking_hook`].
+    ///
+    /// # Errors
+    ///
+    /// See [`HookError`].
+    pub fn try_blocking_hook<F, E>(
+        &self,
+        when: impl Into<When>,
+        name: impl Into<String>,
+        work: F,
+    ) -> Result<(), HookError>
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.handle.try_blocking_hook(when, name, work)
+    }
+
     /// Starts a background task. See [`ShutdownHandle::task`].
     ///
     /// # Errors

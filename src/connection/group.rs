@@ -9,9 +9,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::graceful::GracefulConnection;
 use super::state::Connection;
 use super::watched::Watched;
-use crate::drain::{Class, FINISHED, Generation, SERVING, Ticket};
+use crate::drain::{Class, FINISHED, Generation, Ticket};
 use crate::handle::ShutdownHandle;
-use crate::phase::Phase;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
 
@@ -71,7 +70,7 @@ impl Debug for ConnectionGroup {
 
 /// What the connections of one server have in common.
 pub(super) struct Group {
-    pub(super) handle: ShutdownHandle,
+    handle: ShutdownHandle,
     /// An admin server's connections are neither counted nor told: they stay to the end.
     counted: bool,
     /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all. Those that ended are
@@ -97,12 +96,8 @@ impl Group {
         group
     }
 
-    pub(super) const fn is_counted(&self) -> bool {
-        self.counted
-    }
-
     /// Counts a connection. `None` when Release has begun.
-    pub(super) fn open<A>(self: &Arc<Self>, peer: A) -> Option<Arc<Connection>>
+    pub(super) fn open<A>(&self, peer: A) -> Option<Arc<Connection>>
     where
         A: Debug + Send + Sync + 'static,
     {
@@ -111,7 +106,8 @@ impl Group {
         } else {
             None
         };
-        let connection: Arc<Connection> = Arc::new(Connection::new(Arc::clone(self), ticket, peer));
+        let connection: Arc<Connection> =
+            Arc::new(Connection::new(self.handle.clone(), ticket, peer));
         self.list().add(Arc::downgrade(&connection));
         Some(connection)
     }
@@ -125,19 +121,6 @@ impl Group {
             &shared.over
         };
         token.clone().cancelled_owned()
-    }
-
-    /// A connection ended that was not cut.
-    pub(super) fn connection_closed(&self) {
-        let shared = &self.handle.shared;
-        if self.counted && shared.tracker().stage() != SERVING {
-            shared.connections.closed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether Close has begun, or is over.
-    pub(super) fn in_close(&self) -> bool {
-        self.handle.phase() >= Some(Phase::Close)
     }
 
     fn each(&self) -> Vec<Arc<Connection>> {

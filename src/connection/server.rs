@@ -8,6 +8,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioExecutor;
 
 use super::http::Builders;
+use super::names::RequestNames;
 use crate::handle::ShutdownHandle;
 
 /// A server's settings. [`serve`](crate::serve) is a server with none of them changed.
@@ -128,19 +129,6 @@ impl<X> fmt::Debug for Server<X> {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-/// How the report calls requests that were left behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RequestNames {
-    /// `GET /orders/17`. The query is never shown: tokens live there.
-    #[default]
-    MethodAndPath,
-    /// `GET`, for paths that are secret themselves.
-    Method,
-    /// Nothing: requests are counted, but not named.
-    Off,
 }
 
 /// Puts something into a request's extensions. Closed: nothing, or what [`Server::request_extension`] was given.

@@ -8,7 +8,8 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
-use super::server::{RequestExtension, RequestNames};
+use super::names::RequestNames;
+use super::server::RequestExtension;
 use super::state::Connection;
 use crate::drain::{Class, Generation, SERVING, Ticket};
 use crate::request::{
@@ -46,8 +47,8 @@ where
 impl<S, X, A> ConnectionService<S, X, A> {
     fn begin(&self, request: &Request<Incoming>) -> Result<InFlight, Response<()>> {
         let http1 = is_http1(request.version());
-        let (ticket, generation) = if self.state.group.is_counted() {
-            let tracker = self.state.group.handle.shared.tracker();
+        let (ticket, generation) = if self.state.is_counted() {
+            let tracker = self.state.handle.shared.tracker();
             let taken = tracker.take_dated(Class::Work);
             if tracker.stage() != SERVING {
                 tracker.arrived(taken.is_some());

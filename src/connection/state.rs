@@ -2,20 +2,20 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use atomic_waker::AtomicWaker;
 use http::{Method, Request, Uri};
 use tokio::time::Instant;
 
-use super::group::Group;
-use super::server::RequestNames;
-use crate::drain::{Generation, Ticket};
+use super::names::RequestNames;
+use crate::drain::{Generation, SERVING, Ticket};
+use crate::handle::ShutdownHandle;
 use crate::report::{Kind, LeftBehind};
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
 pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
-    pub(super) group: Arc<Group>,
+    pub(super) handle: ShutdownHandle,
     /// Wakes the task that drives it.
     pub(super) task: AtomicWaker,
     pub(super) since: Instant,
@@ -37,7 +37,7 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     mid_head: AtomicBool,
     /// The requests in flight. Locked by this connection, and by the report.
     requests: Mutex<Requests>,
-    _ticket: Option<Ticket>,
+    ticket: Option<Ticket>,
     peer: A,
 }
 
@@ -51,9 +51,10 @@ pub(super) enum Protocol {
 }
 
 impl<A> Connection<A> {
-    pub(super) fn new(group: Arc<Group>, ticket: Option<Ticket>, peer: A) -> Self {
+    /// A connection without a ticket is not counted, told or refused: an admin server's.
+    pub(super) fn new(handle: ShutdownHandle, ticket: Option<Ticket>, peer: A) -> Self {
         Connection {
-            group,
+            handle,
             task: AtomicWaker::new(),
             since: Instant::now(),
             protocol: AtomicU8::new(Protocol::Unknown as u8),
@@ -67,13 +68,17 @@ impl<A> Connection<A> {
             requested: AtomicBool::new(false),
             mid_head: AtomicBool::new(false),
             requests: Mutex::default(),
-            _ticket: ticket,
+            ticket,
             peer,
         }
     }
 }
 
 impl<A: ?Sized> Connection<A> {
+    pub(super) const fn is_counted(&self) -> bool {
+        self.ticket.is_some()
+    }
+
     pub(super) fn set_protocol(&self, protocol: Protocol) {
         self.protocol.store(protocol as u8, Ordering::Relaxed);
     }
@@ -95,9 +100,11 @@ impl<A: ?Sized> Connection<A> {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head on its way.
+    /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head on its way. HTTP/2 says
+    /// itself when it is over.
     pub(super) fn should_end(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
+            && self.protocol.load(Ordering::Relaxed) != Protocol::Http2 as u8
             && self.in_flight.load(Ordering::Acquire) == 0
             && !self.mid_head.load(Ordering::Relaxed)
             && !self.is_upgraded()
@@ -230,8 +237,10 @@ impl Connection {
 
 impl<A: ?Sized> Drop for Connection<A> {
     fn drop(&mut self) {
-        if !*self.cut.get_mut() {
-            self.group.connection_closed();
+        let shared = &self.handle.shared;
+        let cut = *self.cut.get_mut();
+        if self.is_counted() && !cut && shared.tracker().stage() != SERVING {
+            shared.connections.closed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

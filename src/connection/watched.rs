@@ -13,6 +13,8 @@ use super::graceful::{GracefulConnection, sealed::Token};
 use super::spread;
 use super::state::Connection;
 use crate::drain::SERVING;
+use crate::handle::ShutdownHandle;
+use crate::phase::Phase;
 
 /// A connection that was opened a moment ago is about to be used: a GOAWAY that comes before its first request would send
 /// the client away with nothing, to open the next one, which gets the same.
@@ -69,20 +71,20 @@ impl<C: GracefulConnection> Watched<C> {
     fn advance(self: Pin<&mut Self>) -> Option<Instant> {
         let this = self.project();
         let (state, mut connection) = (this.state, this.connection.as_pin_mut()?);
-        if state.group.handle.shared.tracker().stage() == SERVING || !state.group.is_counted() {
+        if state.handle.shared.tracker().stage() == SERVING || !state.is_counted() {
             return None;
         }
         let now = Instant::now();
         loop {
             match *this.course {
                 Course::Serving => {
-                    let t0 = state.group.handle.shared.t0().unwrap_or(now);
+                    let t0 = state.handle.shared.t0().unwrap_or(now);
                     // From the whole window, however late it came: those that come after their moment are asked at once.
-                    let moment = t0 + spread::draw(state.group.handle.plan().spread());
+                    let moment = t0 + spread::draw(state.handle.plan().spread());
                     *this.course = Course::Waiting { moment };
                 }
                 Course::Waiting { moment } => {
-                    if now < moment && !state.group.in_close() {
+                    if now < moment && !in_close(&state.handle) {
                         return Some(moment);
                     }
                     state.say_close();
@@ -97,10 +99,10 @@ impl<C: GracefulConnection> Watched<C> {
                     *this.course = Course::Asked;
                 }
                 Course::Asked => {
-                    if !state.group.in_close() {
+                    if !in_close(&state.handle) {
                         return None;
                     }
-                    let until = now + state.group.handle.plan().linger();
+                    let until = now + state.handle.plan().linger();
                     *this.course = Course::Lingering { until };
                 }
                 Course::Lingering { until } => {
@@ -168,4 +170,9 @@ impl<C> fmt::Debug for Watched<C> {
             .field("course", &self.course)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether Close has begun, or is over.
+fn in_close(handle: &ShutdownHandle) -> bool {
+    handle.phase() >= Some(Phase::Close)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::runner::Work;
+use super::work::Work;
 use super::{HookError, When};
 use crate::phase::Phase;
 use crate::report::{HookReport, Outcome};

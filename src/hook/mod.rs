@@ -5,12 +5,14 @@
 
 mod book;
 mod runner;
+mod work;
 
 use std::fmt;
 use std::time::Duration;
 
 pub(crate) use book::Hooks;
-pub(crate) use runner::{Runner, Work, WorkFuture};
+pub(crate) use runner::Runner;
+pub(crate) use work::{Work, WorkFuture};
 
 use crate::phase::Phase;
 

@@ -1,14 +1,13 @@
 //! Running the hooks, phase by phase.
 
 use std::collections::HashMap;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::book::{Farewell, Hooks};
-use crate::panic::contain;
 use crate::phase::Phase;
 use crate::report::Outcome;
 
@@ -94,32 +93,6 @@ impl Runner {
             self.aborts.remove(&at);
             let ended = self.hooks.book().end(at, outcome);
             ended.into_iter().for_each(Farewell::say);
-        }
-    }
-}
-
-/// What a hook does.
-pub(crate) enum Work {
-    Async(Box<dyn FnOnce() -> WorkFuture + Send>),
-    Blocking(Box<dyn FnOnce() -> Result<(), String> + Send>),
-}
-
-pub(crate) type WorkFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-impl Work {
-    async fn run(self) -> Outcome {
-        let ended = match self {
-            Work::Async(build) => contain(build).await,
-            Work::Blocking(call) => tokio::task::spawn_blocking(call).await.map_err(|error| {
-                error
-                    .try_into_panic()
-                    .map_or_else(|error| error.to_string(), crate::panic::message)
-            }),
-        };
-        match ended {
-            Ok(Ok(())) => Outcome::Done,
-            Ok(Err(error)) => Outcome::Failed(error),
-            Err(message) => Outcome::Panicked(message),
         }
     }
 }

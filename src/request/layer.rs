@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::Response;
 use tower_layer::Layer;
 
-use super::service::{DrainService, unavailable};
-use crate::drain::Tracker;
+use super::rules::{RequestHead, Rules, unavailable};
+use super::service::DrainService;
 use crate::handle::ShutdownHandle;
 
 /// Counts the requests that pass, so that Drain waits for them; a [`tower_layer::Layer`] for any server.
@@ -48,14 +48,6 @@ use crate::handle::ShutdownHandle;
 #[derive(Clone)]
 pub struct DrainLayer<E = fn(RequestHead<'_>) -> bool, R = fn(Duration) -> Response<()>> {
     rules: Rules<E, R>,
-}
-
-/// What the layer's services share. Small and without an `Arc`: servers clone it for every request.
-#[derive(Clone)]
-pub(super) struct Rules<E, R> {
-    pub(super) tracker: Tracker,
-    pub(super) exempt: E,
-    pub(super) reject: R,
 }
 
 impl DrainLayer {
@@ -119,27 +111,5 @@ impl<S, E: Clone, R: Clone> Layer<S> for DrainLayer<E, R> {
 impl<E, R> fmt::Debug for DrainLayer<E, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DrainLayer").finish_non_exhaustive()
-    }
-}
-
-/// What the rule of [`DrainLayer::exempt`] sees of a request.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct RequestHead<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The target.
-    pub uri: &'a Uri,
-    /// The headers.
-    pub headers: &'a HeaderMap,
-}
-
-impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
-    fn from(request: &'a Request<B>) -> Self {
-        RequestHead {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-        }
     }
 }

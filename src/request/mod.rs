@@ -6,15 +6,17 @@ mod body;
 mod future;
 mod hold;
 mod layer;
+mod rules;
 mod service;
 
 pub use body::DrainBody;
 pub use future::ResponseFuture;
 pub use hold::RequestGuard;
-pub use layer::{DrainLayer, RequestHead};
+pub use layer::DrainLayer;
+pub use rules::RequestHead;
 pub use service::DrainService;
 
 #[cfg(feature = "hyper")]
 pub(crate) use hold::{Hold, is_http1, say_close};
 #[cfg(feature = "hyper")]
-pub(crate) use service::{retry_after, unavailable};
+pub(crate) use rules::{retry_after, unavailable};

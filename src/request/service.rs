@@ -4,16 +4,14 @@ use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::body::DrainBody;
 use super::future::ResponseFuture;
 use super::hold::{RequestGuard, is_http1, say_close};
-use super::layer::{RequestHead, Rules};
+use super::rules::{RequestHead, Rules, retry_after};
 use crate::drain::{Class, SERVING};
-use crate::random;
 
 /// Counts the requests that pass. Made by [`DrainLayer`](crate::DrainLayer).
 #[derive(Clone)]
@@ -74,20 +72,4 @@ impl<S: fmt::Debug, E, R> fmt::Debug for DrainService<S, E, R> {
             .field("inner", &self.inner)
             .finish_non_exhaustive()
     }
-}
-
-/// 503, and when to try again.
-pub(crate) fn unavailable(retry_after: Duration) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
-    response
-}
-
-/// 1, 2 or 3 s: whole seconds, because the header has no finer ones, and not the same for all, so that they do not come
-/// back together.
-pub(crate) fn retry_after() -> Duration {
-    Duration::from_secs(1 + random::number() % 3)
 }
