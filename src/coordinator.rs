@@ -212,6 +212,17 @@ impl ShutdownCoordinator {
     }
 }
 
+impl Drop for ShutdownCoordinator {
+    fn drop(&mut self) {
+        if self.handle.shared.is_needed() {
+            tracing::warn!(
+                target: "lameduck",
+                "the coordinator was dropped before its shutdown was over: no phase will run"
+            );
+        }
+    }
+}
+
 impl fmt::Debug for ShutdownCoordinator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShutdownCoordinator")

@@ -22,8 +22,11 @@ pub fn liveness(handle: &ShutdownHandle) -> Probe {
     Probe::new(handle, Question::Alive)
 }
 
-/// Whether requests may be sent here: 503 while a [`NotReady`](crate::NotReady) token is held, and from the moment that the
-/// [`ReadinessPolicy`] says.
+/// Whether requests may be sent here: 503 while a [`NotReady`](crate::NotReady) token is held, and when our listeners have
+/// closed ([`ReadinessPolicy::WhileListening`]). With only the layer, under somebody else's listener, that is when nothing
+/// from before Close is left.
+///
+/// For a readiness that fails at T0 mount [`balancer`] in its place.
 #[must_use]
 pub fn readiness(handle: &ShutdownHandle) -> Probe {
     Probe::new(handle, Question::Ready(ReadinessPolicy::default()))
@@ -89,15 +92,6 @@ impl Probe {
         }
     }
 
-    /// Chooses how long readiness answers 200 during a shutdown. Changes nothing of liveness.
-    #[must_use]
-    pub fn policy(mut self, policy: ReadinessPolicy) -> Self {
-        if let Question::Ready(current) = &mut self.question {
-            *current = policy;
-        }
-        self
-    }
-
     fn answer(&self) -> Response<ProbeBody> {
         let not_ready = self.handle.not_ready_because();
         let ok = match self.question {
@@ -160,7 +154,7 @@ impl Probes {
     /// Chooses how long `/readyz` answers 200 during a shutdown.
     #[must_use]
     pub fn policy(mut self, policy: ReadinessPolicy) -> Self {
-        self.readiness = self.readiness.policy(policy);
+        self.readiness.question = Question::Ready(policy);
         self
     }
 }

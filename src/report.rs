@@ -218,6 +218,9 @@ impl fmt::Display for PhaseReport {
         }
         match self.left_behind_total - self.left_behind.len() as u64 {
             0 => Ok(()),
+            more if self.left_behind.is_empty() => {
+                line(f, format_args!("    left behind: {more} without a name"))
+            }
             more => line(f, format_args!("    left behind: {more} more")),
         }
     }

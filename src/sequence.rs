@@ -119,15 +119,22 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// Close's last look: with the counts closed, their zero can be believed. `false` when somebody slipped in before.
+    /// Close's last look: with the counts closed, their zero can be believed. `false` when somebody slipped in before, while
+    /// hooks still ran and somebody else's listener was open: not closed then, so that others who come are not refused.
     fn sealed(&self, phase: Phase) -> bool {
         if phase != Phase::Close {
             return true;
         }
+        let nobody = || {
+            ALL_TRAFFIC
+                .iter()
+                .all(|&count| self.shared.count(count) == 0)
+        };
+        if !nobody() {
+            return false;
+        }
         self.close_late();
-        ALL_TRAFFIC
-            .iter()
-            .all(|&count| self.shared.count(count) == 0)
+        nobody()
     }
 
     fn close_late(&self) {

@@ -221,6 +221,13 @@ impl Shared {
         std::mem::take(&mut self.state().repeats)
     }
 
+    /// Whether somebody counts on the sequence: it has begun and is not over, or requests are served here.
+    pub(crate) fn is_needed(&self) -> bool {
+        let state = self.state();
+        let counted_on = state.trigger.is_some() || state.serving;
+        counted_on && self.finished.borrow().is_none()
+    }
+
     /// Requests are served here, so a shutdown has to wait until they are routed elsewhere.
     #[cfg(feature = "tower")]
     pub(crate) fn declare_serving(&self) {

@@ -124,3 +124,24 @@ async fn log_tells_of_a_repeated_trigger() {
         "INFO lameduck: already shutting down: this changes nothing reason=requested: second";
     assert!(log::lines().iter().any(|line| line == expected));
 }
+
+#[tokio::test(start_paused = true)]
+async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
+    log::capture();
+    let unused = ShutdownCoordinator::new(Plan::immediate());
+    let triggered = ShutdownCoordinator::new(Plan::immediate());
+    triggered.handle().shutdown("test");
+
+    drop(unused);
+    let none = log::lines();
+    drop(triggered);
+    let one = log::lines();
+
+    assert!(!none.iter().any(|line| line.starts_with("WARN")));
+    assert_eq!(
+        one,
+        [
+            "WARN lameduck: the coordinator was dropped before its shutdown was over: no phase will run"
+        ]
+    );
+}

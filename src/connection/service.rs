@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
@@ -13,7 +13,7 @@ use super::server::RequestExtension;
 use super::state::Connection;
 use crate::drain::{Class, Generation, SERVING, Ticket};
 use crate::request::{
-    DrainBody, Hold, ResponseFuture, is_http1, retry_after, say_close, unavailable,
+    DrainBody, Hold, ResponseFuture, is_http1, leaves_http, retry_after, say_close, unavailable,
 };
 
 /// Passes the requests of one connection on to the application's service.
@@ -88,8 +88,7 @@ impl Hold for InFlight {
         if !self.http1 {
             return;
         }
-        let tunnel = self.connect && response.status().is_success();
-        if tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if leaves_http(self.connect, response.status()) {
             self.state.upgrade();
         } else if self.state.says_close() {
             say_close(response);

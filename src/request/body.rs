@@ -44,12 +44,14 @@ impl<B: Body, H> Body for DrainBody<B, H> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let Some(inner) = this.inner.as_pin_mut() else {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
         let frame = ready!(inner.poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
+            // In this order: a connection to the database may be in it.
+            this.inner.set(None);
             *this.hold = None;
         }
         Poll::Ready(frame)
@@ -63,6 +65,13 @@ impl<B: Body, H> Body for DrainBody<B, H> {
         self.inner
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// The empty body.
+impl<B, H> Default for DrainBody<B, H> {
+    fn default() -> Self {
+        DrainBody::empty()
     }
 }
 

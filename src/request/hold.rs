@@ -1,7 +1,7 @@
 //! What is held while a request is in flight.
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use crate::drain::{SERVING, Ticket, Tracker};
 
@@ -11,21 +11,23 @@ pub trait Hold {
     fn answered<B>(&mut self, response: &mut Response<B>);
 }
 
-/// What the layer holds while a request is in flight: counts it, and says `Connection: close` once the shutdown has begun.
+/// The layer's [`Hold`]: counts the request, and says `Connection: close` once the shutdown has begun.
 #[derive(Debug)]
 pub struct RequestGuard {
     tracker: Tracker,
     /// HTTP/1: the only protocol in which a header can ask the client to leave.
     http1: bool,
+    connect: bool,
     /// `None` for an exempt request.
     _ticket: Option<Ticket>,
 }
 
 impl RequestGuard {
-    pub(super) fn new(tracker: Tracker, version: Version, ticket: Option<Ticket>) -> Self {
+    pub(super) fn new<B>(tracker: Tracker, request: &Request<B>, ticket: Option<Ticket>) -> Self {
         RequestGuard {
             tracker,
-            http1: is_http1(version),
+            http1: is_http1(request.version()),
+            connect: *request.method() == Method::CONNECT,
             _ticket: ticket,
         }
     }
@@ -34,7 +36,10 @@ impl RequestGuard {
 impl Hold for RequestGuard {
     #[inline]
     fn answered<B>(&mut self, response: &mut Response<B>) {
-        if self.http1 && self.tracker.stage() != SERVING {
+        if self.http1
+            && self.tracker.stage() != SERVING
+            && !leaves_http(self.connect, response.status())
+        {
             say_close(response);
         }
     }
@@ -45,10 +50,14 @@ pub(crate) fn is_http1(version: Version) -> bool {
     version < Version::HTTP_2
 }
 
-/// Asks the client to leave (RFC 9112, section 9.6). An upgrade has a `Connection` header of its own, and no next request.
+/// Whether an HTTP/1 connection is an upgraded one or a tunnel after this answer (RFC 9110, sections 7.8 and 9.3.6). There is
+/// no next request on it, and an upgrade has a `Connection` header of its own.
+pub(crate) fn leaves_http(connect: bool, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success())
+}
+
+/// Asks the client to leave (RFC 9112, section 9.6).
 pub(crate) fn say_close<B>(response: &mut Response<B>) {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-    }
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }

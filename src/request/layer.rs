@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Response;
 use tower_layer::Layer;
 
-use super::rules::{RequestHead, Rules, unavailable};
+use super::rules::{Exempt, Reject, RequestHead, Rules, unavailable};
 use super::service::DrainService;
 use crate::handle::ShutdownHandle;
 
@@ -19,7 +19,8 @@ use crate::handle::ShutdownHandle;
 /// - From Release on a request gets 503 with `Retry-After` before the inner service is called: what it needs is being
 ///   closed.
 ///
-/// Under [`serve`](crate::serve) the layer is not needed: it counts by itself. The layer is for somebody else's server:
+/// Under [`serve`](crate::serve) the layer is not needed: it counts by itself, and with both each request counts twice. The
+/// layer is for somebody else's server:
 ///
 /// ```
 /// # use lameduck::{DrainLayer, Phase, Plan, ShutdownCoordinator};
@@ -33,9 +34,10 @@ use crate::handle::ShutdownHandle;
 ///     .layer(DrainLayer::new(&handle));
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// let server = axum::serve(listener, app).with_graceful_shutdown(handle.reached(Phase::Drain));
+/// tokio::spawn(server.into_future());
 /// # handle.shutdown("example");
-/// let (report, served) = tokio::join!(shutdown.run(), async { server.await });
-/// # served?;
+/// // Not for the server's end: it waits for ever for a client that never goes away.
+/// let report = shutdown.run().await;
 /// # assert!(report.is_clean());
 /// # Ok(())
 /// # }
@@ -44,9 +46,12 @@ use crate::handle::ShutdownHandle;
 /// Making a layer says that requests are served here, so LameDuck has its full length.
 ///
 /// The layer sees requests, not connections: an upgraded connection (a WebSocket) is over for it when the `101` is sent.
-/// Take a [`guard`](ShutdownHandle::guard) in the handler for that.
+/// Take a [`guard`](ShutdownHandle::guard) in the handler for that. A stream that never ends by itself (server-sent events,
+/// gRPC's health `Watch`) holds Drain to its deadline; exempt it, if nothing is lost with it.
+///
+/// A layer that outlives its coordinator refuses everything.
 #[derive(Clone)]
-pub struct DrainLayer<E = fn(RequestHead<'_>) -> bool, R = fn(Duration) -> Response<()>> {
+pub struct DrainLayer<E = Exempt, R = Reject> {
     rules: Rules<E, R>,
 }
 
@@ -59,7 +64,7 @@ impl DrainLayer {
             rules: Rules {
                 tracker: handle.shared.tracker(),
                 exempt: |_| false,
-                reject: unavailable,
+                reject: |_, retry_after| unavailable(retry_after),
             },
         }
     }
@@ -84,11 +89,12 @@ impl<E, R> DrainLayer<E, R> {
     }
 
     /// Makes the answer to a request that comes too late, instead of 503 with `Retry-After` (RFC 9110, sections 15.6.4 and
-    /// 10.2.3). The closure is given the time after which to try again, 1 to 3 s, drawn anew for each answer.
+    /// 10.2.3). The closure is given the time after which to try again, 1 to 3 s, drawn anew for each answer; it sets the
+    /// header itself, if it wants one. The answer has no body.
     #[must_use]
     pub fn reject<F>(self, reject: F) -> DrainLayer<E, F>
     where
-        F: Fn(Duration) -> Response<()> + Clone,
+        F: Fn(RequestHead<'_>, Duration) -> Response<()> + Clone,
     {
         DrainLayer {
             rules: Rules {

@@ -17,6 +17,6 @@ pub use rules::RequestHead;
 pub use service::DrainService;
 
 #[cfg(feature = "hyper")]
-pub(crate) use hold::{Hold, is_http1, say_close};
+pub(crate) use hold::{Hold, is_http1, leaves_http, say_close};
 #[cfg(feature = "hyper")]
 pub(crate) use rules::{retry_after, unavailable};

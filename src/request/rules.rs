@@ -3,10 +3,18 @@
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+};
 
 use crate::drain::Tracker;
 use crate::random;
+
+/// The rule of a layer that counts every request.
+pub(super) type Exempt = fn(RequestHead<'_>) -> bool;
+
+/// The answer of a layer that refuses with 503.
+pub(super) type Reject = fn(RequestHead<'_>, Duration) -> Response<()>;
 
 /// What the layer's services share. Small and without an `Arc`: servers clone it for every request.
 #[derive(Clone)]
@@ -22,10 +30,14 @@ pub(super) struct Rules<E, R> {
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The target.
+    /// The target. A nested router may have stripped it.
     pub uri: &'a Uri,
+    /// The protocol's version.
+    pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
+    /// What the layers before this one have left here: axum's `MatchedPath`, say.
+    pub extensions: &'a Extensions,
 }
 
 impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
@@ -33,7 +45,9 @@ impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
         RequestHead {
             method: request.method(),
             uri: request.uri(),
+            version: request.version(),
             headers: request.headers(),
+            extensions: request.extensions(),
         }
     }
 }

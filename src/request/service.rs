@@ -10,12 +10,12 @@ use tower_service::Service;
 use super::body::DrainBody;
 use super::future::ResponseFuture;
 use super::hold::{RequestGuard, is_http1, say_close};
-use super::rules::{RequestHead, Rules, retry_after};
+use super::rules::{Exempt, Reject, RequestHead, Rules, retry_after};
 use crate::drain::{Class, SERVING};
 
 /// Counts the requests that pass. Made by [`DrainLayer`](crate::DrainLayer).
 #[derive(Clone)]
-pub struct DrainService<S, E = fn(RequestHead<'_>) -> bool, R = fn(Duration) -> Response<()>> {
+pub struct DrainService<S, E = Exempt, R = Reject> {
     inner: S,
     rules: Rules<E, R>,
 }
@@ -30,7 +30,7 @@ impl<S, E, R, ReqBody, ResBody> Service<Request<ReqBody>> for DrainService<S, E,
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     E: Fn(RequestHead<'_>) -> bool,
-    R: Fn(Duration) -> Response<()>,
+    R: Fn(RequestHead<'_>, Duration) -> Response<()>,
 {
     type Response = Response<DrainBody<ResBody>>;
     type Error = S::Error;
@@ -42,7 +42,6 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let tracker = self.rules.tracker;
-        let version = request.version();
         let exempt = (self.rules.exempt)(RequestHead::from(&request));
         // Taken before the inner call: a service that does work in `call` is already in flight.
         let ticket = if exempt {
@@ -53,15 +52,16 @@ where
                 tracker.arrived(ticket.is_some());
             }
             if ticket.is_none() {
-                let mut response = (self.rules.reject)(retry_after());
-                if is_http1(version) {
+                let head = RequestHead::from(&request);
+                let mut response = (self.rules.reject)(head, retry_after());
+                if is_http1(request.version()) {
                     say_close(&mut response);
                 }
                 return ResponseFuture::refused(response);
             }
             ticket
         };
-        let guard = RequestGuard::new(tracker, version, ticket);
+        let guard = RequestGuard::new(tracker, &request, ticket);
         ResponseFuture::open(self.inner.call(request), guard)
     }
 }
