@@ -41,7 +41,10 @@ pub struct ShutdownCoordinator {
 }
 
 impl ShutdownCoordinator {
-    /// A coordinator with this plan. Logs the plan, and where each of its numbers came from.
+    /// A coordinator with this plan. Logs the plan, and where each of its numbers came from; warns when the grace period is
+    /// [assumed](Plan::is_assumed).
+    ///
+    /// It needs no runtime yet, and installs and starts nothing.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         tracing::info!(target: "lameduck", "plan: {}", plan.summary());
@@ -60,7 +63,8 @@ impl ShutdownCoordinator {
         }
     }
 
-    /// Triggers the shutdown when `parent` is cancelled: for a program that has a token already.
+    /// Triggers the shutdown when `parent` is cancelled: for a program that has a token already. Only
+    /// [`run`](ShutdownCoordinator::run) looks at it.
     #[must_use]
     pub fn child_of(mut self, parent: CancellationToken) -> Self {
         self.parent = Some(parent);
@@ -183,6 +187,10 @@ impl ShutdownCoordinator {
     /// Waits for the trigger, runs the phases, and says what happened.
     ///
     /// With nothing registered it waits for the trigger all the same, and then returns at once.
+    ///
+    /// # Panics
+    ///
+    /// In a runtime without timers, or outside any.
     ///
     /// # Cancel safety
     ///

@@ -264,7 +264,8 @@ impl ShutdownHandle {
         self.shared.count_both(Class::Work)
     }
 
-    /// How many connections of our own servers are open, about.
+    /// How many connections of our own servers and connection groups are open, about. Those of admin servers are not
+    /// counted.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.shared.count_both(Class::Connection)

@@ -1,5 +1,73 @@
 //! Graceful shutdown for Rust services on Kubernetes.
+//!
+//! At SIGTERM a process goes on serving until traffic has moved away, drains what is in flight, closes its listener last,
+//! then its pools, and is gone before SIGKILL. It does so in five [`Phase`]s, each with a deadline that counts from the
+//! trigger.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "hyper", feature = "signal", unix))]
+//! # mod example {
+//! use std::error::Error;
+//! use std::process::ExitCode;
+//!
+//! use axum::{Router, routing::get};
+//! use lameduck::{Phase, Plan, ShutdownCoordinator};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<ExitCode, Box<dyn Error>> {
+//!     let shutdown = ShutdownCoordinator::new(Plan::from_env()?);
+//!     let handle = shutdown.handle();
+//!     lameduck::signal::listen(&handle)?; // SIGTERM and SIGINT; before slow start-up
+//!
+//!     shutdown.hook(Phase::Release, "pool", async || { /* pool.close().await */ })?;
+//!     let app = Router::new().route("/", get(|| async { "hello" }));
+//!     let listener = lameduck::bind("0.0.0.0:3000").await?;
+//!     lameduck::serve(listener, app, &handle);
+//!
+//!     Ok(shutdown.run().await.exit_code())
+//! }
+//! # }
+//! ```
+//!
+//! # What to use for what
+//!
+//! | you want to | use |
+//! |---|---|
+//! | run the shutdown | [`ShutdownCoordinator`] |
+//! | ask, trigger, wait for a phase, from anywhere | [`ShutdownHandle`], [`Reached`] |
+//! | say how long each phase may take | [`Plan`], [`PlanBuilder`] |
+//! | trigger at SIGTERM and SIGINT, and have a hard deadline | [`signal::listen`] |
+//! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
+//! | keep somebody else's server | [`DrainLayer`] |
+//! | keep your own accept loop | [`ConnectionGroup`], [`Watched`] |
+//! | serve another kind of listener | [`Accept`] |
+//! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
+//! | say that start-up is not over | [`ShutdownHandle::not_ready`] |
+//! | do something in a phase | [`ShutdownHandle::hook`] and its three sisters, [`When`] |
+//! | run work in the background | [`ShutdownHandle::task`], [`TaskContext`] |
+//! | keep the shutdown waiting | [`ShutdownHandle::guard`], [`DrainGuard`] |
+//! | know how it went | [`Report`], [`Report::exit_code`] |
+//!
+//! # Features
+//!
+//! All of them are on by default. Without them there is the core: coordinator, plan, hooks, tasks, guards, report.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tower` | the layer and the probes |
+//! | `hyper` | the server and the connection adapter; includes `tower` |
+//! | `signal` | signals and the watchdog, on Unix |
+//!
+//! # More
+//!
+//! `README.md` compares the layer with the server, and says what goes into the manifest. `docs/phases.md` tells each phase
+//! in detail, and what bad input gets; `docs/architecture.md` says how the crate is built. `examples/` is a course of six.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Links to what a feature adds lead nowhere without it.
+#![cfg_attr(
+    not(all(feature = "hyper", feature = "signal", unix)),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
 #[cfg(feature = "hyper")]
 mod connection;
@@ -51,3 +119,12 @@ pub use report::{
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use request::{DrainBody, DrainLayer, DrainService, RequestGuard, RequestHead, ResponseFuture};
 pub use task::{TaskContext, TaskError};
+
+/// The examples of the pages compile.
+#[cfg(all(doctest, feature = "hyper", feature = "signal", unix))]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/phases.md")]
+    mod phases {}
+}

@@ -10,7 +10,7 @@ use std::fmt;
 /// |---|---|
 /// | [`LameDuck`](Phase::LameDuck) | everything is served as before, while routing moves away |
 /// | [`Drain`](Phase::Drain) | requests and tasks that began before it are waited for |
-/// | [`Close`](Phase::Close) | long connections are told and ended, then the listener closes |
+/// | [`Close`](Phase::Close) | idle connections end, long ones are waited for, then the listener closes |
 /// | [`Release`](Phase::Release) | database pools, brokers and caches are closed |
 /// | [`Exit`](Phase::Exit) | telemetry is flushed |
 ///

@@ -100,7 +100,7 @@ impl Report {
             )
             .collect::<String>();
         one_line(format_args!(
-            "{}: {} in {} of {}; {} requests after it, {} refused, {} cut{unwell}",
+            "{}: {} in {} of {}; requests after it: {}, refused: {}, cut: {}{unwell}",
             self.reason,
             self.verdict(),
             Seconds(self.took),
@@ -352,7 +352,7 @@ impl fmt::Display for Kind {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// How many were passed on to the application.
+    /// How many were passed on to the application. Probes on a server that is part of the service are among them.
     pub served: u64,
     /// How many were refused, because they came in Release or later.
     pub refused: u64,

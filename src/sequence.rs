@@ -203,7 +203,7 @@ impl<'a> Sequence<'a> {
     fn tell(&self) {
         let report = self.report();
         let summary = report.summary();
-        tracing::info!(target: "lameduck", clean = report.is_clean(), "{summary}\n{report}");
+        tracing::info!(target: "lameduck", "{summary}\n{report}");
         write_termination_log(self.termination_log, &summary);
     }
 }

@@ -31,7 +31,8 @@ use crate::watchdog;
 ///
 /// # Errors
 ///
-/// Another coordinator of this process listens already, or the operating system gives no thread or handler.
+/// Somebody in this process listens already ([`AlreadyExists`](io::ErrorKind::AlreadyExists)), also for the same
+/// coordinator; or the operating system gives no thread or handler.
 pub fn listen(handle: &ShutdownHandle) -> io::Result<()> {
     Listener::new().listen(handle)
 }

@@ -152,7 +152,7 @@ impl TaskContext {
 }
 
 /// Why a background task was not started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskError {
     /// Another task of this coordinator has the name.
@@ -173,6 +173,13 @@ pub enum TaskError {
         /// The task's name.
         name: String,
     },
+}
+
+// The sentence, too: it is what a `main` prints that returns the error.
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for TaskError {

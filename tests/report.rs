@@ -125,7 +125,7 @@ left in 3.500 s of 30.000 s, clean: requested: deploy
     assert_eq!(format!("\n{report}"), expected);
     assert_eq!(
         report.summary(),
-        "requested: deploy: clean in 3.500 s of 30.000 s; 0 requests after it, 0 refused, 0 cut"
+        "requested: deploy: clean in 3.500 s of 30.000 s; requests after it: 0, refused: 0, cut: 0"
     );
 }
 
@@ -174,7 +174,7 @@ async fn termination_log_gets_one_line_before_exit() {
     shutdown.run().await;
 
     let expected = "lameduck: requested: deploy: clean in 0.000 s of 30.000 s; \
-                    0 requests after it, 0 refused, 0 cut\n";
+                    requests after it: 0, refused: 0, cut: 0\n";
     assert_eq!(*read.lock().unwrap(), expected);
     assert_eq!(log.read(), expected);
 }

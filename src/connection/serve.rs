@@ -96,6 +96,8 @@ impl<X> Server<X> {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
+        // Asked for before anything is declared: outside a runtime it panics.
+        let runtime = tokio::runtime::Handle::current();
         let (closed, serving) = oneshot::channel();
         let Server {
             handle,
@@ -121,7 +123,7 @@ impl<X> Server<X> {
             names,
             builders,
         };
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let accepting = contain(|| accept_loop(listener, spawner, membership, late)).await;
             if let Err(error) = accepting.and_then(|ended| ended.map_err(|error| error.to_string()))
             {

@@ -79,7 +79,7 @@ impl Phase {
 }
 
 /// Why a hook was not registered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HookError {
     /// Another hook of this coordinator has the name.
@@ -114,6 +114,13 @@ pub enum HookError {
         /// Its phase.
         phase: Phase,
     },
+}
+
+// The sentence, too: it is what a `main` prints that returns the error.
+impl fmt::Debug for HookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for HookError {

@@ -124,7 +124,8 @@ impl PlanBuilder {
         self
     }
 
-    /// The window, counted from the start of Close, over which long connections are told: not longer than Close.
+    /// The window, counted from the start of Close, over which long connections are told: not longer than Close. See
+    /// [`Plan::long_spread`].
     pub const fn long_spread(mut self, long_spread: Duration) -> Self {
         self.long_spread = Some(Setting::by_hand(long_spread));
         self

@@ -9,7 +9,7 @@ use crate::phase::Phase;
 use super::setting::{LONGEST, human};
 
 /// Why a [`Plan`](super::Plan) could not be made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PlanError {
     /// The phases and the reserve do not fit between SIGTERM and SIGKILL.
@@ -54,6 +54,13 @@ pub enum PlanError {
         /// The number; `Duration::MAX` also stands for more than that.
         value: Duration,
     },
+}
+
+// The sentence, too: it is what a `main` prints that returns the error.
+impl fmt::Debug for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for PlanError {

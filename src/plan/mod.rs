@@ -174,6 +174,8 @@ impl Plan {
     }
 
     /// The window, counted from the start of Close, over which long connections are told to end.
+    ///
+    /// For handlers that end them: no part of the crate tells a long connection by itself yet.
     #[must_use]
     pub fn long_spread(&self) -> Duration {
         self.long_spread.value

@@ -11,7 +11,7 @@ pub trait Hold {
     fn answered<B>(&mut self, response: &mut Response<B>);
 }
 
-/// The layer's [`Hold`]: counts the request, and says `Connection: close` once the shutdown has begun.
+/// What the layer holds for a request: counts it, and says `Connection: close` once the shutdown has begun.
 #[derive(Debug)]
 pub struct RequestGuard {
     tracker: Tracker,
