@@ -152,10 +152,7 @@ impl<'a> Sequence<'a> {
             }
             Phase::Close => {
                 // A connection says itself which request it was busy with.
-                let told_by_connections = self
-                    .shared
-                    .left_behind(&[Kind::Request], Generation::Late)
-                    .len() as u64;
+                let told_by_connections = self.shared.requests();
                 let work = count(EARLY_WORK) + count(LATE_WORK);
                 report.left_behind_total = count(EARLY_CONNECTIONS)
                     + count(LATE_CONNECTIONS)

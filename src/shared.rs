@@ -25,6 +25,8 @@ pub(crate) trait Source: Send + Sync {
     fn cut(&self);
     /// What is in flight here, requests only up to the generation `latest`.
     fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>);
+    /// How many requests are in flight here, named or not.
+    fn requests(&self) -> u64;
 }
 
 /// What the coordinator, its handles, and everything that holds one of them have in common.
@@ -364,6 +366,12 @@ impl Shared {
         }
         left.sort_by_key(|left| std::cmp::Reverse(left.age));
         left
+    }
+
+    /// How many requests are in flight on connections of ours.
+    pub(crate) fn requests(&self) -> u64 {
+        let sources = self.all_sources();
+        sources.iter().map(|source| source.requests()).sum()
     }
 
     /// Ends what Close did not see ending: connections and tasks.

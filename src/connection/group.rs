@@ -97,7 +97,7 @@ impl Group {
     }
 
     /// Counts a connection. `None` when Release has begun.
-    pub(super) fn open<A>(&self, peer: A) -> Option<Arc<Connection>>
+    pub(super) fn open<A>(self: &Arc<Self>, peer: A) -> Option<Arc<Connection>>
     where
         A: Debug + Send + Sync + 'static,
     {
@@ -106,8 +106,10 @@ impl Group {
         } else {
             None
         };
-        let connection: Arc<Connection> =
-            Arc::new(Connection::new(self.handle.clone(), ticket, peer));
+        let connection: Arc<Connection> = {
+            let server: Arc<dyn Source> = Arc::clone(self) as _;
+            Arc::new(Connection::new(self.handle.clone(), server, ticket, peer))
+        };
         self.list().add(Arc::downgrade(&connection));
         Some(connection)
     }
@@ -171,5 +173,13 @@ impl Source for Group {
                 connection.left_behind(kind, latest, left);
             }
         }
+    }
+
+    fn requests(&self) -> u64 {
+        if !self.counted {
+            return 0;
+        }
+        let each = self.each();
+        each.iter().map(|one| u64::from(one.in_flight())).sum()
     }
 }

@@ -24,6 +24,8 @@ pub struct Io<I> {
     sniffed: [u8; PREFACE.len()],
     filled: u8,
     given: u8,
+    /// There while the socket looks dry and the connection is about to end for it.
+    second_look: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     state: Arc<Connection>,
 }
 
@@ -34,6 +36,7 @@ impl<I> Io<I> {
             sniffed: [0; PREFACE.len()],
             filled: 0,
             given: 0,
+            second_look: None,
             state,
         }
     }
@@ -45,6 +48,21 @@ impl<I> Io<I> {
 
     pub(super) fn state(&self) -> &Arc<Connection> {
         &self.state
+    }
+
+    /// The socket has just said that it is dry. Whether to end the connection for it.
+    ///
+    /// tokio says so from what it remembers, and asks the operating system only after an event. What has arrived since the
+    /// last one, or before a socket was registered, is seen when the driver has been polled: that is what `yield_now` waits
+    /// for. So the answer is no at first, and the caller looks once more.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.state.should_end() {
+            return Poll::Pending;
+        }
+        let second_look = self
+            .second_look
+            .get_or_insert_with(|| Box::pin(tokio::task::yield_now()));
+        second_look.as_mut().poll(cx)
     }
 }
 
@@ -65,10 +83,11 @@ impl<I: AsyncRead + Unpin> Io<I> {
             let mut buf = ReadBuf::new(&mut self.sniffed[filled..]);
             match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
                 Poll::Ready(read) => read?,
-                Poll::Pending if self.state.should_end() => return Poll::Ready(Ok(None)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_end(cx).map(|()| Ok(None)),
             }
-            match buf.filled().len() {
+            let read = buf.filled().len();
+            self.second_look = None;
+            match read {
                 // Half a preface is no HTTP/1 either; hyper answers what is left over.
                 0 if filled == 0 => return Poll::Ready(Ok(None)),
                 0 => return Poll::Ready(Ok(Some(Protocol::Http1))),
@@ -106,10 +125,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
         }
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
-            // The look and the decision are one step: the socket is dry at this moment.
-            Poll::Pending if self.state.should_end() => return Poll::Ready(Ok(())),
-            read => ready!(read)?,
+            Poll::Pending => return self.poll_end(cx).map(Ok),
+            Poll::Ready(read) => read?,
         }
+        self.second_look = None;
         if buf.filled().len() > before {
             self.state.received();
         }
@@ -144,7 +163,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Io<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.state.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

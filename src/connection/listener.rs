@@ -77,7 +77,7 @@ impl Accept for TcpListener {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(TcpListener::poll_accept(self, cx))?;
-        Poll::Ready(no_delay(stream).map(|stream| (stream, peer)))
+        Poll::Ready(Ok((no_delay(stream), peer)))
     }
 
     fn close(self) -> Vec<(TcpStream, SocketAddr)> {
@@ -87,7 +87,7 @@ impl Accept for TcpListener {
         std::iter::from_fn(|| taken(|| listener.accept()))
             .filter_map(|(stream, peer)| {
                 stream.set_nonblocking(true).ok()?;
-                let stream = no_delay(TcpStream::from_std(stream).ok()?).ok()?;
+                let stream = no_delay(TcpStream::from_std(stream).ok()?);
                 Some((stream, peer))
             })
             .collect()
@@ -131,9 +131,13 @@ fn taken<T>(mut accept: impl FnMut() -> io::Result<T>) -> Option<T> {
 }
 
 /// A response is not held back until the client has acknowledged the one before.
-fn no_delay(stream: TcpStream) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    Ok(stream)
+fn no_delay(stream: TcpStream) -> TcpStream {
+    // Some systems refuse it to a connection that has been reset meanwhile (EINVAL on macOS). Its first read says so, too,
+    // and the listener is none the worse for it.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(target: "lameduck", %error, "no TCP_NODELAY");
+    }
+    stream
 }
 
 /// An error of the one connection that was to be accepted: it has gone already, or the network reports what happened to it
@@ -141,18 +145,22 @@ fn no_delay(stream: TcpStream) -> io::Result<TcpStream> {
 pub(super) fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
-        Interrupted, InvalidInput, NetworkDown, NetworkUnreachable, NotConnected, PermissionDenied,
-        TimedOut,
+        Interrupted, NetworkDown, NetworkUnreachable, NotConnected, PermissionDenied, TimedOut,
     };
-    match error.kind() {
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | TimedOut
-        | HostUnreachable | NetworkDown | NetworkUnreachable | NotConnected | BrokenPipe
-        | PermissionDenied => true,
-        // Setting an option of a connection that has been reset meanwhile says this on some systems; the listener itself
-        // says it when it does not listen, and then says it again and again.
-        InvalidInput => false,
-        _ => false,
-    }
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | Interrupted
+            | TimedOut
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+            | BrokenPipe
+            | PermissionDenied
+    )
 }
 
 /// Out of file descriptors or memory: it passes when connections end.

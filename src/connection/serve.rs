@@ -38,7 +38,7 @@ const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
 /// is emptied before it closes. If the accept loop fails, that triggers the shutdown.
 ///
 /// `service` is any tower service of `http::Request<hyper::body::Incoming>`: an `axum::Router`, tonic's `Routes`, your own.
-/// It may be dropped unused by whoever does not care when the listener closes. [`Server`] has the settings.
+/// What is returned may be dropped by whoever does not care when the listener closes. [`Server`] has the settings.
 ///
 /// When the shutdown has begun already, the listener is emptied and closed at once.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atomic_waker::AtomicWaker;
 use http::{Method, Request, Uri};
@@ -12,10 +12,13 @@ use super::names::RequestNames;
 use crate::drain::{Generation, SERVING, Ticket};
 use crate::handle::ShutdownHandle;
 use crate::report::{Kind, LeftBehind};
+use crate::shared::Source;
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
 pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     pub(super) handle: ShutdownHandle,
+    /// The list in which the coordinator finds this connection: it lives as long as one of its connections does.
+    _server: Arc<dyn Source>,
     /// Wakes the task that drives it.
     pub(super) task: AtomicWaker,
     pub(super) since: Instant,
@@ -35,6 +38,8 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     requested: AtomicBool,
     /// Bytes have arrived that no request was made of yet: half a head.
     mid_head: AtomicBool,
+    /// hyper may still hold a part of the last response.
+    unflushed: AtomicBool,
     /// The requests in flight. Locked by this connection, and by the report.
     requests: Mutex<Requests>,
     ticket: Option<Ticket>,
@@ -52,9 +57,15 @@ pub(super) enum Protocol {
 
 impl<A> Connection<A> {
     /// A connection without a ticket is not counted, told or refused: an admin server's.
-    pub(super) fn new(handle: ShutdownHandle, ticket: Option<Ticket>, peer: A) -> Self {
+    pub(super) fn new(
+        handle: ShutdownHandle,
+        server: Arc<dyn Source>,
+        ticket: Option<Ticket>,
+        peer: A,
+    ) -> Self {
         Connection {
             handle,
+            _server: server,
             task: AtomicWaker::new(),
             since: Instant::now(),
             protocol: AtomicU8::new(Protocol::Unknown as u8),
@@ -67,6 +78,7 @@ impl<A> Connection<A> {
             in_flight: AtomicU32::new(0),
             requested: AtomicBool::new(false),
             mid_head: AtomicBool::new(false),
+            unflushed: AtomicBool::new(false),
             requests: Mutex::default(),
             ticket,
             peer,
@@ -81,6 +93,13 @@ impl<A: ?Sized> Connection<A> {
 
     pub(super) fn set_protocol(&self, protocol: Protocol) {
         self.protocol.store(protocol as u8, Ordering::Relaxed);
+        if protocol == Protocol::Http2 {
+            self.mid_head.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn is_http2(&self) -> bool {
+        self.protocol.load(Ordering::Relaxed) == Protocol::Http2 as u8
     }
 
     pub(super) fn says_close(&self) -> bool {
@@ -100,14 +119,20 @@ impl<A: ?Sized> Connection<A> {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head on its way. HTTP/2 says
-    /// itself when it is over.
+    /// Whether to answer a dry socket with the end of the stream: asked to end, idle, the last response is out, and no head
+    /// is on its way. Never on HTTP/2: what a body has handed over there may wait for the client's window, and GOAWAY ends it.
     pub(super) fn should_end(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
-            && self.protocol.load(Ordering::Relaxed) != Protocol::Http2 as u8
-            && self.in_flight.load(Ordering::Acquire) == 0
+            && !self.is_http2()
+            && self.in_flight() == 0
+            && !self.unflushed.load(Ordering::Relaxed)
             && !self.mid_head.load(Ordering::Relaxed)
             && !self.is_upgraded()
+    }
+
+    /// How many requests are in flight.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Acquire)
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -142,8 +167,18 @@ impl<A: ?Sized> Connection<A> {
 
     /// Bytes have come in.
     pub(super) fn received(&self) {
-        if self.in_flight.load(Ordering::Relaxed) == 0 {
+        if self.in_flight.load(Ordering::Relaxed) == 0 && !self.is_http2() {
             self.mid_head.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// hyper holds nothing that is still to be written: it flushes its IO only then.
+    pub(super) fn flushed(&self) {
+        if self.in_flight.load(Ordering::Relaxed) == 0 && self.unflushed.load(Ordering::Relaxed) {
+            self.unflushed.store(false, Ordering::Relaxed);
+            if self.ending.load(Ordering::Relaxed) {
+                self.task.wake();
+            }
         }
     }
 
@@ -155,6 +190,7 @@ impl<A: ?Sized> Connection<A> {
         names: RequestNames,
     ) -> Option<usize> {
         self.mid_head.store(false, Ordering::Relaxed);
+        self.unflushed.store(true, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         if !self.requested.load(Ordering::Relaxed) {
             self.requested.store(true, Ordering::Relaxed);
@@ -222,16 +258,26 @@ impl Connection {
         };
         let doing = if self.is_upgraded() {
             "upgraded".to_owned()
-        } else if self.in_flight.load(Ordering::Acquire) > 0 {
-            let requests = self.requests();
-            let names: Vec<String> = requests.iter().map(InFlight::name).collect();
-            names.join(" and ")
+        } else if self.in_flight() > 0 {
+            self.busy_with()
         } else if self.mid_head.load(Ordering::Relaxed) {
             "half-sent head".to_owned()
+        } else if self.unflushed.load(Ordering::Relaxed) && !self.is_http2() {
+            "sending a response".to_owned()
         } else {
             "idle".to_owned()
         };
         format!("({protocol}: {doing})")
+    }
+
+    fn busy_with(&self) -> String {
+        let first = self.requests().iter().next().map(InFlight::name);
+        match (first, self.in_flight()) {
+            (Some(name), 0 | 1) => name,
+            (Some(name), count) => format!("{name} and {} more", count - 1),
+            (None, 1) => "1 request".to_owned(),
+            (None, count) => format!("{count} requests"),
+        }
     }
 }
 

@@ -91,7 +91,7 @@ impl<C: GracefulConnection> Watched<C> {
                     *this.course = Course::Asking;
                 }
                 Course::Asking => {
-                    let fresh_until = state.since + FRESH;
+                    let fresh_until = state.since + FRESH.min(state.handle.plan().linger());
                     if now < fresh_until && !state.is_requested() {
                         return Some(fresh_until);
                     }
@@ -130,10 +130,12 @@ impl<C: GracefulConnection> Watched<C> {
         timer.as_mut().poll(cx)
     }
 
-    /// Makes sure that the coordinator wakes this task. One comparison when the task has not changed, which it hardly ever does.
+    /// Makes sure that the coordinator wakes this task. In normal service that is one comparison when the task has not
+    /// changed, which it hardly ever does. Later it is done anew each time: waking has used the waker up.
     fn register(self: Pin<&mut Self>, waker: &Waker) {
         let this = self.project();
-        if !this.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        let serving = this.state.handle.shared.tracker().stage() == SERVING;
+        if !serving || !this.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             this.state.task.register(waker);
             *this.waker = Some(waker.clone());
         }

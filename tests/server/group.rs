@@ -1,0 +1,288 @@
+//! An accept loop of one's own: hyper's connections under a `ConnectionGroup`.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use lameduck::{
+    ConnectionGroup, DrainLayer, GracefulConnection, Phase, PhaseOutcome, Plan, ShutdownHandle,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_each_kind_is_counted_told_and_ends() {
+    for kind in Kind::ALL {
+        let (shutdown, handle) = coordinator(Plan::immediate());
+        let (address, accepting) = accept(kind, hello(), &handle).await;
+        let client = Peer::connect(address, kind).await;
+        let open = handle.connections();
+
+        let report = soon(begin(shutdown)).await.unwrap();
+
+        assert_eq!(open, 1, "{kind:?}");
+        assert!(about(report.took, Duration::ZERO), "{kind:?} {report}");
+        assert_eq!(
+            (report.connections.closed, report.connections.cut),
+            (1, 0),
+            "{kind:?}"
+        );
+        assert!(client.ended().await, "{kind:?}");
+        soon(accepting).await.unwrap();
+        let refused = TcpStream::connect(address).await;
+        assert!(refused.is_err(), "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_each_kind_finishes_its_request() {
+    for kind in Kind::ALL {
+        let gate = Gate::new();
+        let (shutdown, handle) = coordinator(cluster());
+        let (address, _accepting) = accept(kind, gated(&gate), &handle).await;
+        let client = Peer::connect_unasked(address, kind).await;
+        let status = client.ask().await;
+        gate.entered().await;
+
+        let run = begin(shutdown);
+        reached(&handle, Phase::Drain).await;
+        gate.open();
+
+        assert_eq!(soon(status).await.unwrap(), 200, "{kind:?}");
+        let report = soon(run).await.unwrap();
+        assert!(report.is_clean(), "{kind:?} {report}");
+        assert_eq!(
+            (report.connections.closed, report.connections.cut),
+            (1, 0),
+            "{kind:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_each_kind_is_cut_at_the_deadline() {
+    for kind in Kind::ALL {
+        let gate = Gate::new();
+        let (shutdown, handle) = coordinator(Plan::immediate());
+        let (address, _accepting) = accept(kind, gated(&gate), &handle).await;
+        let client = Peer::connect_unasked(address, kind).await;
+        let status = client.ask().await;
+        gate.entered().await;
+
+        let report = soon(begin(shutdown)).await.unwrap();
+
+        assert!(soon(status).await.is_err(), "{kind:?}");
+        assert!(!report.is_clean(), "{kind:?} {report}");
+        assert_eq!(
+            (report.connections.closed, report.connections.cut),
+            (0, 1),
+            "{kind:?}"
+        );
+        let close = report.phase(Phase::Close).unwrap();
+        assert_eq!(close.outcome, PhaseOutcome::TimedOut, "{kind:?}");
+    }
+}
+
+// Case 32, for hyper's own connection.
+#[tokio::test(start_paused = true)]
+async fn an_idle_http1_connection_lingers_in_close() {
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _accepting) = accept(Kind::Http1, hello(), &handle).await;
+    let mut client = Client::connect(address).await;
+    client.get("/").await;
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::Close).await;
+    sleep(millis(500)).await;
+    let response = client.get("/").await;
+
+    assert!(response.says_close());
+    assert_eq!(client.end().await.unwrap(), b"");
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_waits_until_the_group_is_dropped() {
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let group = ConnectionGroup::new(&handle);
+
+    let run = begin(shutdown);
+    soon(group.closing()).await;
+    sleep(seconds(1)).await;
+    let waiting = handle.phase();
+    drop(group);
+    let report = soon(run).await.unwrap();
+
+    assert_eq!(waiting, Some(Phase::Close));
+    assert!(about(report.took, seconds(1)), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_release_on_a_connection_is_not_watched_any_more() {
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let group = ConnectionGroup::new(&handle);
+
+    soon(begin(shutdown)).await.unwrap();
+    let (server, _client) = tokio::io::duplex(64);
+    let service = TowerToHyperService::new(hello());
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+
+    assert!(group.watch(connection, "late").is_none());
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Http1,
+    Http1WithUpgrades,
+    Http2,
+    AutoHttp1,
+    AutoHttp2,
+    AutoWithUpgrades,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] = [
+        Kind::Http1,
+        Kind::Http1WithUpgrades,
+        Kind::Http2,
+        Kind::AutoHttp1,
+        Kind::AutoHttp2,
+        Kind::AutoWithUpgrades,
+    ];
+
+    fn is_http2(self) -> bool {
+        matches!(self, Kind::Http2 | Kind::AutoHttp2)
+    }
+}
+
+/// The accept loop of somebody who does not use `serve`.
+async fn accept(kind: Kind, app: Router, handle: &ShutdownHandle) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let group = ConnectionGroup::new(handle);
+    let app = app.layer(DrainLayer::new(handle));
+    let accepting = tokio::spawn(async move {
+        let mut closing = pin!(group.closing());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut closing => return,
+                accepted = listener.accept() => {
+                    let (stream, peer) = accepted.unwrap();
+                    serve(kind, stream, peer, &app, &group);
+                }
+            }
+        }
+    });
+    (address, accepting)
+}
+
+fn serve(kind: Kind, stream: TcpStream, peer: SocketAddr, app: &Router, group: &ConnectionGroup) {
+    use hyper::server::conn::{http1, http2};
+    let io = TokioIo::new(stream);
+    let service = TowerToHyperService::new(app.clone());
+    let auto = auto::Builder::new(TokioExecutor::new());
+    match kind {
+        Kind::Http1 => spawn(
+            http1::Builder::new().serve_connection(io, service),
+            peer,
+            group,
+        ),
+        Kind::Http1WithUpgrades => {
+            let connection = http1::Builder::new().serve_connection(io, service);
+            spawn(connection.with_upgrades(), peer, group);
+        }
+        Kind::Http2 => {
+            let connection =
+                http2::Builder::new(TokioExecutor::new()).serve_connection(io, service);
+            spawn(connection, peer, group);
+        }
+        Kind::AutoHttp1 | Kind::AutoHttp2 => {
+            spawn(auto.serve_connection(io, service).into_owned(), peer, group);
+        }
+        Kind::AutoWithUpgrades => {
+            let connection = auto.serve_connection_with_upgrades(io, service);
+            spawn(connection.into_owned(), peer, group);
+        }
+    }
+}
+
+fn spawn<C>(connection: C, peer: SocketAddr, group: &ConnectionGroup)
+where
+    C: GracefulConnection + Send + 'static,
+    C::Output: Send,
+{
+    if let Some(watched) = group.watch(connection, peer) {
+        tokio::spawn(watched);
+    }
+}
+
+/// A client of either version.
+enum Peer {
+    Http1(Client),
+    Http2 {
+        sender: hyper::client::conn::http2::SendRequest<Body>,
+        connection: JoinHandle<hyper::Result<()>>,
+    },
+}
+
+impl Peer {
+    /// Connects, and has one request answered.
+    async fn connect(address: SocketAddr, kind: Kind) -> Self {
+        let mut peer = Peer::connect_unasked(address, kind).await;
+        match &mut peer {
+            Peer::Http1(client) => assert_eq!(client.get("/").await.status, 200),
+            Peer::Http2 { sender, .. } => {
+                assert_eq!(sender.send_request(get()).await.unwrap().status(), 200);
+            }
+        }
+        peer
+    }
+
+    async fn connect_unasked(address: SocketAddr, kind: Kind) -> Self {
+        if !kind.is_http2() {
+            return Peer::Http1(Client::connect(address).await);
+        }
+        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        Peer::Http2 { sender, connection }
+    }
+
+    /// Sends a request; the task ends with its status, or panics when there is none.
+    async fn ask(self) -> JoinHandle<u16> {
+        match self {
+            Peer::Http1(mut client) => {
+                client.ask("/").await;
+                tokio::spawn(async move { client.response().await.status })
+            }
+            Peer::Http2 { mut sender, .. } => tokio::spawn(async move {
+                let response = sender.send_request(get()).await;
+                response.unwrap().status().as_u16()
+            }),
+        }
+    }
+
+    async fn ended(self) -> bool {
+        match self {
+            Peer::Http1(mut client) => client.end().await.is_ok_and(|rest| rest.is_empty()),
+            Peer::Http2 { connection, .. } => soon(connection).await.unwrap().is_ok(),
+        }
+    }
+}
+
+fn get() -> Request<Body> {
+    Request::get("http://test/").body(Body::empty()).unwrap()
+}

@@ -1,0 +1,298 @@
+//! HTTP/2: GOAWAY, streams in flight, and connections on which nothing happens.
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use http_body_util::BodyExt;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use lameduck::{Phase, Plan};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::support::*;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
+/// `GET http://test/` on stream 1, whole.
+const GET: &[u8] = b"\0\0\x09\x01\x05\0\0\0\x01\x82\x86\x84\x41\x04test";
+
+#[tokio::test(start_paused = true)]
+async fn prior_knowledge_is_served_and_told_by_goaway() {
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(hello(), &handle).await;
+    let (mut client, connection) = connect(address).await;
+    let before = client.send_request(to("/")).await.unwrap();
+
+    let run = begin(shutdown);
+    let (ended, took) = timed(connection).await;
+
+    assert_eq!(before.status(), StatusCode::OK);
+    assert!(ended.unwrap().is_ok());
+    assert!(about(took, Duration::ZERO), "{took:?}");
+    let report = soon(run).await.unwrap();
+    assert!(report.is_clean());
+    assert_eq!((report.connections.closed, report.connections.cut), (1, 0));
+}
+
+// Cases 45, 49, 51.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_told_by_one_pair_of_goaways_with_no_request_needed() {
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(hello(), &handle).await;
+    let mut client = raw(address).await;
+
+    let run = begin(shutdown);
+    let first = client.frame_of(GOAWAY).await;
+    let ping = client.frame_of(PING).await;
+    // The rest of LameDuck, and Drain, change nothing.
+    reached(&handle, Phase::Close).await;
+    client.0.send(ping.answer()).await;
+    let second = client.frame_of(GOAWAY).await;
+
+    assert_eq!(first.payload, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    assert_eq!(second.payload, [0; 8]);
+    assert_eq!(client.0.end().await.unwrap(), b"");
+    let report = soon(run).await.unwrap();
+    assert!(about(report.took, seconds(10)), "{report}");
+}
+
+// Case 47.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_opened_between_both_goaways_is_served() {
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(hello(), &handle).await;
+    let mut client = raw(address).await;
+
+    let run = begin(shutdown);
+    let ping = client.frame_of(PING).await;
+    client.0.send(GET).await;
+    let head = client.frame_of(HEADERS).await;
+    let body = client.frame_of(DATA).await;
+    client.0.send(ping.answer()).await;
+    let last = client.frame_of(GOAWAY).await;
+
+    assert_eq!(head.payload[0], 0x88, "status 200");
+    assert_eq!(body.payload, b"hello");
+    assert_eq!(last.payload, [0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(client.0.end().await.unwrap(), b"");
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_in_flight_is_finished() {
+    let gate = Gate::new();
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(gated(&gate), &handle).await;
+    let (mut client, connection) = connect(address).await;
+    let response = tokio::spawn(client.send_request(to("/")));
+    gate.entered().await;
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::Drain).await;
+    gate.open();
+    let response = soon(response).await.unwrap().unwrap();
+
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(!response.headers().contains_key("connection"));
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "hello");
+    assert!(soon(connection).await.unwrap().is_ok());
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+// Rule 2: more than the client's window, so h2 still holds most of it when its body is over and Close begins.
+#[tokio::test(start_paused = true)]
+async fn a_response_that_waits_for_the_window_in_close_arrives_whole() {
+    const LENGTH: usize = 1 << 18;
+    const WINDOW: usize = 65_535;
+    let app = Router::new().route("/", get(|| async { vec![7_u8; LENGTH] }));
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(app, &handle).await;
+    let mut client = raw(address).await;
+    client.0.send(GET).await;
+    let mut received = 0;
+    while received < WINDOW {
+        received += client.frame_of(DATA).await.payload.len();
+    }
+
+    let run = begin(shutdown);
+    let ping = client.frame_of(PING).await;
+    client.0.send(ping.answer()).await;
+    reached(&handle, Phase::Close).await;
+    settle().await;
+    // The last that the client says, or what it has not read yet would be lost if the server closes first.
+    client.0.send([wider(0), wider(1)].concat()).await;
+    while received < LENGTH {
+        received += client.frame_of(DATA).await.payload.len();
+    }
+
+    assert_eq!(received, LENGTH);
+    assert_eq!(client.0.end().await.unwrap(), b"");
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preface_may_arrive_byte_by_byte() {
+    let (_shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(hello(), &handle).await;
+
+    let mut client = Raw(Client::connect(address).await);
+    for byte in PREFACE {
+        client.0.send([*byte]).await;
+        settle().await;
+    }
+    client.0.send([SETTINGS, SETTINGS_ACK, GET].concat()).await;
+
+    assert_eq!(client.frame_of(DATA).await.payload, b"hello");
+}
+
+// Its moment comes while the version is not known yet.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_asked_in_mid_preface_is_served_and_told() {
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(hello(), &handle).await;
+    let mut client = Raw(Client::connect(address).await);
+    client.0.send(&PREFACE[..10]).await;
+    settle().await;
+
+    let run = begin(shutdown);
+    sleep(seconds(1)).await;
+    client
+        .0
+        .send([&PREFACE[10..], SETTINGS, SETTINGS_ACK, GET].concat())
+        .await;
+    let ping = client.frame_of(PING).await;
+    let body = client.frame_of(DATA).await;
+    client.0.send(ping.answer()).await;
+    client.frame_of(GOAWAY).await;
+
+    assert_eq!(body.payload, b"hello");
+    assert_eq!(client.0.end().await.unwrap(), b"");
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+// Case 46: the bound is another test's; here the stream keeps the connection.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_answers_ping_still_gets_its_open_stream() {
+    let gate = Gate::new();
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(gated(&gate), &handle).await;
+    let mut client = raw(address).await;
+    client.0.send(GET).await;
+    gate.entered().await;
+
+    let run = begin(shutdown);
+    client.frame_of(PING).await;
+    sleep(seconds(3)).await;
+    gate.open();
+
+    assert_eq!(client.frame_of(DATA).await.payload, b"hello");
+    drop(client);
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_says_what_an_http2_connection_was_doing() {
+    let gate = Gate::new();
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(gated(&gate), &handle).await;
+    let idle = raw(address).await;
+    settle().await;
+    let (mut client, _connection) = connect(address).await;
+    let _first = tokio::spawn(client.send_request(to("/first?token=secret")));
+    gate.entered().await;
+    let _second = tokio::spawn(client.send_request(to("/second")));
+    gate.entered().await;
+
+    let report = soon(begin(shutdown)).await.unwrap();
+
+    assert!(!report.is_clean());
+    assert_eq!((report.cut, report.connections.cut), (2, 2));
+    let close = report.phase(Phase::Close).unwrap();
+    let left: Vec<_> = close.left_behind.iter().map(|left| &left.name).collect();
+    assert_eq!(left.len(), 2);
+    assert!(left[0].ends_with("(HTTP/2: idle)"), "{left:?}");
+    assert!(
+        left[1].ends_with("(HTTP/2: GET /first and 1 more)"),
+        "{left:?}"
+    );
+    assert_eq!(close.left_behind_total, 2);
+    drop(idle);
+}
+
+type Connection = JoinHandle<hyper::Result<()>>;
+
+async fn connect(address: SocketAddr) -> (SendRequest<Body>, Connection) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    (client, tokio::spawn(connection))
+}
+
+fn to(path: &str) -> Request<Body> {
+    let uri = format!("http://test{path}");
+    Request::builder().uri(uri).body(Body::empty()).unwrap()
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+
+/// Speaks HTTP/2 frame by frame.
+struct Raw(Client);
+
+async fn raw(address: SocketAddr) -> Raw {
+    let mut client = Client::connect(address).await;
+    client
+        .send([PREFACE, SETTINGS, SETTINGS_ACK].concat())
+        .await;
+    settle().await;
+    Raw(client)
+}
+
+impl Raw {
+    /// The next frame of this kind; those of the connection's set-up are passed over.
+    async fn frame_of(&mut self, kind: u8) -> Frame {
+        const SETTINGS: u8 = 4;
+        const WINDOW_UPDATE: u8 = 8;
+        loop {
+            let head = self.0.exactly(9).await;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let payload = self.0.exactly(length as usize).await;
+            if head[3] == kind {
+                return Frame { payload };
+            }
+            // A GOAWAY is not passed over when another is looked for: there are two, and no more.
+            let expected = match head[3] {
+                SETTINGS | WINDOW_UPDATE | HEADERS | DATA => true,
+                GOAWAY => matches!(kind, PING | DATA),
+                _ => false,
+            };
+            assert!(expected, "frame {} before {kind}", head[3]);
+        }
+    }
+}
+
+/// A WINDOW_UPDATE of 1 MB for a stream, or for the connection, which is 0.
+fn wider(stream: u8) -> [u8; 13] {
+    [0, 0, 4, 8, 0, 0, 0, 0, stream, 0, 0x10, 0, 0]
+}
+
+struct Frame {
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The answer to a PING.
+    fn answer(&self) -> Vec<u8> {
+        [&[0, 0, 8, PING, 1, 0, 0, 0, 0], &*self.payload].concat()
+    }
+}

@@ -1,0 +1,16 @@
+//! `serve`, `Server`, `serve_admin`, `bind` and `ConnectionGroup`, over real loopback sockets.
+//!
+//! Server and clients share one runtime of one thread, and its clock is paused: time only moves when nobody has anything to
+//! do. What is on its way through the kernel is no such thing, so `support::pace` lets it move in small steps only, some
+//! thirty times as fast as a real clock.
+#![cfg(feature = "hyper")]
+
+mod support;
+
+mod admin;
+mod group;
+mod http1;
+mod http2;
+mod listener;
+mod service;
+mod upgrade;

@@ -1,0 +1,314 @@
+//! Upgraded connections: counted for as long as their IO lives, cut at Close's deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::routing::get;
+use futures_util::{SinkExt, StreamExt};
+use hyper_util::rt::TokioIo;
+use lameduck::{Io, Kind, Phase, PhaseOutcome, Plan, ShutdownHandle};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message as ClientMessage;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::support::*;
+
+// Case 54.
+#[tokio::test(start_paused = true)]
+async fn a_websocket_stays_counted_after_the_upgrade_until_its_task_drops_it() {
+    let (app, mut ends) = echo();
+    let (_shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(app, &handle).await;
+
+    let mut socket = open(address).await;
+    assert_eq!(say(&mut socket, "hello").await, "hello");
+    let open = (handle.connections(), handle.in_flight());
+    socket.close(None).await.unwrap();
+    soon(ends.recv()).await.unwrap();
+    settle().await;
+
+    assert_eq!(open, (1, 0));
+    assert_eq!((handle.connections(), handle.in_flight()), (0, 0));
+}
+
+// Cases 73, 87.
+#[tokio::test(start_paused = true)]
+async fn a_websocket_whose_task_never_looks_is_cut_at_the_deadline_of_close() {
+    let plan = Plan::immediate();
+    let deadline = plan.deadline(Phase::Close);
+    let (app, mut ends) = echo();
+    let (shutdown, handle) = coordinator(plan);
+    let (address, _) = start(app, &handle).await;
+    let mut socket = open(address).await;
+    say(&mut socket, "before").await;
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::Close).await;
+    let during = say(&mut socket, "during").await;
+    let (end, took) = timed(ends.recv()).await;
+    let client = soon(socket.next()).await;
+    let report = soon(run).await.unwrap();
+
+    assert_eq!(during, "during");
+    assert!(about(took, deadline), "{took:?}");
+    assert_ne!(end.unwrap(), "close");
+    assert!(!matches!(client, Some(Ok(_))), "{client:?}");
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.connections.closed, report.connections.cut), (0, 1));
+    let close = report.phase(Phase::Close).unwrap();
+    assert_eq!(close.outcome, PhaseOutcome::TimedOut);
+    assert_eq!(close.left_behind_total, 1);
+    assert_eq!(close.left_behind[0].kind, Kind::Connection);
+    assert!(close.left_behind[0].name.ends_with("(HTTP/1: upgraded)"));
+    // The drain before it waited for nobody.
+    let drain = report.phase(Phase::Drain).unwrap();
+    assert!(about(drain.took, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_whose_task_looks_ends_by_itself_with_1012() {
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(aware(&handle), &handle).await;
+    let mut socket = open(address).await;
+
+    let run = begin(shutdown);
+    let last = soon(socket.next()).await.unwrap().unwrap();
+    let report = soon(run).await.unwrap();
+
+    let ClientMessage::Close(Some(frame)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(u16::from(frame.code), 1012);
+    assert!(report.is_clean());
+    assert!(about(report.took, Duration::ZERO), "{report}");
+    assert_eq!((report.connections.closed, report.connections.cut), (1, 0));
+}
+
+// Case 55: policy is to accept until Release.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_in_lame_duck_is_accepted() {
+    let (app, _ends) = echo();
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(app, &handle).await;
+
+    let _run = begin(shutdown);
+    let mut socket = open(address).await;
+
+    assert_eq!(say(&mut socket, "late").await, "late");
+    assert_eq!(handle.phase(), Some(Phase::LameDuck));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_only_writes_to_a_client_that_does_not_read_is_cut_too() {
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let app = raw_upgrade(async move |mut io: TokioIo<Io<TcpStream>>| {
+        let peer = io.inner().get_ref().peer_addr();
+        assert!(peer.is_ok());
+        let error = loop {
+            if let Err(error) = io.inner_mut().write_all(&[7; 4096]).await {
+                break error;
+            }
+        };
+        ended.send(error.kind()).unwrap();
+    });
+    let (address, _) = start(app, &handle).await;
+    let mut client = Client::connect(address).await;
+    client.send(UPGRADE).await;
+    let response = client.response().await;
+    settle().await;
+
+    let run = begin(shutdown);
+    let end = soon(ends.recv()).await;
+
+    assert_eq!(response.status, 101);
+    assert_eq!(end, Some(std::io::ErrorKind::ConnectionAborted));
+    assert_eq!(soon(run).await.unwrap().connections.cut, 1);
+}
+
+// Case 73. Nothing is sent on it either: it must not be taken for an idle connection.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_only_reads_is_left_alone_until_the_deadline_and_cut_then() {
+    let plan = Plan::immediate();
+    let deadline = plan.deadline(Phase::Close);
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let (shutdown, handle) = coordinator(plan);
+    let asking = handle.clone();
+    let app = raw_upgrade(async move |mut io: TokioIo<Io<TcpStream>>| {
+        // It reads when idle connections have been ended already.
+        asking.reached(Phase::Close).await;
+        settle().await;
+        let read = io.inner_mut().read(&mut [0]).await;
+        ended.send(read.unwrap()).unwrap();
+    });
+    let (address, _) = start(app, &handle).await;
+    let mut client = Client::connect(address).await;
+    client.send(UPGRADE).await;
+    client.response().await;
+    settle().await;
+
+    let run = begin(shutdown);
+    let (end, took) = timed(ends.recv()).await;
+
+    assert_eq!(end, Some(0));
+    assert!(about(took, deadline), "{took:?}");
+    assert_eq!(client.end().await.unwrap(), b"");
+    assert_eq!(soon(run).await.unwrap().connections.cut, 1);
+}
+
+// It was to end as soon as it was idle when it was upgraded.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_upgraded_in_close_is_left_alone_until_the_deadline() {
+    let plan = Plan::immediate();
+    let (drain, close) = (plan.deadline(Phase::Drain), plan.deadline(Phase::Close));
+    let gate = Gate::new();
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let (shutdown, handle) = coordinator(plan);
+    let upgraded = raw_upgrade(async move |mut io: TokioIo<Io<TcpStream>>| {
+        let read = io.inner_mut().read(&mut [0]).await;
+        ended.send(read.unwrap()).unwrap();
+    });
+    let app = upgraded.layer(axum::middleware::from_fn({
+        let gate = Arc::clone(&gate);
+        move |request: Request, next: Next| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.pass().await;
+                next.run(request).await
+            }
+        }
+    }));
+    let (address, _) = start(app, &handle).await;
+    let mut client = Client::connect(address).await;
+    client.send(UPGRADE).await;
+    gate.entered().await;
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::Close).await;
+    settle().await;
+    gate.open();
+    let response = client.response().await;
+    let (end, took) = timed(ends.recv()).await;
+
+    assert_eq!(response.status, 101);
+    assert_eq!(end, Some(0));
+    assert!(about(took, close - drain), "{took:?}");
+    assert_eq!(soon(run).await.unwrap().connections.cut, 1);
+}
+
+// The client sends both in one segment, so hyper has read the second when it hands the IO over.
+#[tokio::test(start_paused = true)]
+async fn bytes_behind_the_upgrade_request_reach_the_upgraded_task() {
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let app = Router::new().route(
+        "/",
+        get(async move |mut request: Request| {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let mut bytes = [0; 5];
+                let mut io = TokioIo::new(upgrade.await.unwrap());
+                io.read_exact(&mut bytes).await.unwrap();
+                ended.send(bytes).unwrap();
+            });
+            switching()
+        }),
+    );
+    let (_shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(app, &handle).await;
+
+    let mut client = Client::connect(address).await;
+    client.send(UPGRADE.to_owned() + "first").await;
+
+    assert_eq!(&soon(ends.recv()).await.unwrap(), b"first");
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n";
+
+type Socket = WebSocketStream<TcpStream>;
+
+async fn open(address: std::net::SocketAddr) -> Socket {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (socket, _) = soon(client_async("ws://test/", stream)).await.unwrap();
+    settle().await;
+    socket
+}
+
+async fn say(socket: &mut Socket, text: &'static str) -> String {
+    socket.send(ClientMessage::text(text)).await.unwrap();
+    let answer = soon(socket.next()).await.unwrap().unwrap();
+    answer.into_text().unwrap().to_string()
+}
+
+/// Echoes, and never asks about the shutdown. Says how each socket ended.
+fn echo() -> (Router, mpsc::UnboundedReceiver<&'static str>) {
+    let (ended, ends) = mpsc::unbounded_channel();
+    let talk = async move |mut socket: WebSocket| {
+        let end = loop {
+            match socket.recv().await {
+                None => break "nothing",
+                Some(Err(_)) => break "error",
+                Some(Ok(Message::Close(_))) => break "close",
+                Some(Ok(message)) => socket.send(message).await.unwrap(),
+            }
+        };
+        // A test that does not care has dropped it.
+        let _ = ended.send(end);
+    };
+    (websocket(talk), ends)
+}
+
+/// Sends close 1012 when Close begins.
+fn aware(handle: &ShutdownHandle) -> Router {
+    let handle = handle.clone();
+    websocket(async move |mut socket: WebSocket| {
+        handle.reached(Phase::Close).await;
+        let close = CloseFrame {
+            code: 1012,
+            reason: "service restart".into(),
+        };
+        socket.send(Message::Close(Some(close))).await.unwrap();
+    })
+}
+
+fn websocket<F, Fut>(talk: F) -> Router
+where
+    F: FnOnce(WebSocket) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let handler = async move |upgrade: WebSocketUpgrade| upgrade.on_upgrade(talk);
+    Router::new().route("/", get(handler))
+}
+
+/// Gives the server's own IO to `talk`.
+fn raw_upgrade<F, Fut>(talk: F) -> Router
+where
+    F: FnOnce(TokioIo<Io<TcpStream>>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let handler = async move |mut request: Request| {
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let upgraded = upgrade.await.unwrap();
+            let parts = upgraded.downcast::<TokioIo<Io<TcpStream>>>().unwrap();
+            talk(parts.io).await;
+        });
+        switching()
+    };
+    Router::new().route("/", get(handler))
+}
+
+fn switching() -> (StatusCode, HeaderMap) {
+    let headers = [("connection", "upgrade"), ("upgrade", "raw")];
+    let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    (
+        StatusCode::SWITCHING_PROTOCOLS,
+        HeaderMap::from_iter(headers),
+    )
+}
