@@ -38,7 +38,8 @@ pub struct Report {
     pub traffic: Traffic,
     /// The connections that were open after the trigger.
     pub connections: ConnectionCounts,
-    /// How many requests, guards and tasks were still in flight when Close was over. They were cut.
+    /// How many requests, guards and tasks were still in flight when Close was over, and HTTP/1 responses not yet sent whole.
+    /// They were cut.
     pub cut: u64,
 }
 

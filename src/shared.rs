@@ -53,6 +53,8 @@ pub(crate) struct Shared {
 pub(crate) struct ConnectionsEnded {
     pub(crate) closed: AtomicU64,
     pub(crate) cut: AtomicU64,
+    /// Those of `cut` whose last response had not been sent whole.
+    pub(crate) cut_sending: AtomicU64,
 }
 
 impl ConnectionsEnded {
@@ -407,7 +409,7 @@ impl Shared {
     }
 
     pub(crate) fn cut_count(&self) -> u64 {
-        self.state().cut
+        self.state().cut + self.connections.cut_sending.load(Ordering::Relaxed)
     }
 
     pub(crate) fn arrivals(&self) -> Arrivals {

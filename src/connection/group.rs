@@ -101,10 +101,11 @@ impl Group {
     where
         A: Debug + Send + Sync + 'static,
     {
-        let ticket = if self.counted {
-            Some(self.handle.shared.tracker().take(Class::Connection)?)
-        } else {
-            None
+        let tracker = self.handle.shared.tracker();
+        let ticket = match self.counted {
+            true => Some(tracker.take(Class::Connection)?),
+            false if tracker.stage() == FINISHED => return None,
+            false => None,
         };
         let connection: Arc<Connection> = {
             let server: Arc<dyn Source> = Arc::clone(self) as _;
@@ -162,9 +163,15 @@ impl Source for Group {
         if !self.counted {
             return;
         }
-        let cut = self.each().iter().filter(|one| one.cut()).count();
         let counts = &self.handle.shared.connections;
-        counts.cut.fetch_add(cut as u64, Ordering::Relaxed);
+        for connection in self.each() {
+            if connection.is_sending() {
+                counts.cut_sending.fetch_add(1, Ordering::Relaxed);
+            }
+            if connection.cut() {
+                counts.cut.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {

@@ -25,7 +25,7 @@ pub struct Io<I> {
     filled: u8,
     given: u8,
     /// There while the socket looks dry and the connection is about to end for it.
-    second_look: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    second_look: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     state: Arc<Connection>,
 }
 
@@ -62,7 +62,9 @@ impl<I> Io<I> {
         let second_look = self
             .second_look
             .get_or_insert_with(|| Box::pin(tokio::task::yield_now()));
-        second_look.as_mut().poll(cx)
+        ready!(second_look.as_mut().poll(cx));
+        self.second_look = None;
+        Poll::Ready(())
     }
 }
 

@@ -145,7 +145,7 @@ fn no_delay(stream: TcpStream) -> TcpStream {
 pub(super) fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
-        Interrupted, NetworkDown, NetworkUnreachable, NotConnected, PermissionDenied, TimedOut,
+        Interrupted, NetworkDown, NetworkUnreachable, NotConnected, TimedOut,
     };
     matches!(
         error.kind(),
@@ -159,12 +159,11 @@ pub(super) fn is_about_one_connection(error: &io::Error) -> bool {
             | NetworkUnreachable
             | NotConnected
             | BrokenPipe
-            | PermissionDenied
     )
 }
 
-/// Out of file descriptors or memory: it passes when connections end.
-pub(super) fn is_about_resources(error: &io::Error) -> bool {
+/// Out of file descriptors or memory, or forbidden by a firewall: it passes, but not at once.
+pub(super) fn passes_with_time(error: &io::Error) -> bool {
     error.raw_os_error().is_some() && !is_about_the_listener(error)
 }
 

@@ -12,13 +12,14 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tower_service::Service;
 
 use super::group::Group;
 use super::http::{BoxError, Builders, HttpConnection};
 use super::io::Io;
-use super::listener::{Accept, is_about_one_connection, is_about_resources};
+use super::listener::{Accept, is_about_one_connection, passes_with_time};
 use super::names::RequestNames;
 use super::server::{RequestExtension, Server};
 use super::service::ConnectionService;
@@ -165,25 +166,34 @@ where
     }
     let mut closing = pin!(spawner.group.closing());
     let mut open = !late;
+    let mut failure = None;
     while open {
         tokio::select! {
             biased;
             () = &mut closing => open = false,
             accepted = poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
                 Ok((io, peer)) => spawner.spawn(io, peer),
-                Err(error) if is_about_one_connection(&error) => {}
-                Err(error) if is_about_resources(&error) => {
+                // A listener that says so for ever must not keep the others from running.
+                Err(error) if is_about_one_connection(&error) => yield_now().await,
+                Err(error) if passes_with_time(&error) => {
                     tracing::warn!(target: "lameduck", %error, "cannot accept for the moment");
-                    sleep(OUT_OF_RESOURCES).await;
+                    tokio::select! {
+                        () = &mut closing => open = false,
+                        () = sleep(OUT_OF_RESOURCES) => {}
+                    }
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    failure = Some(error);
+                    open = false;
+                }
             },
         }
     }
+    // Also when it failed: what the kernel had completed by then is served.
     for (io, peer) in listener.close() {
         spawner.spawn(io, peer);
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// Starts a server's connections.

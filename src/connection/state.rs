@@ -135,6 +135,14 @@ impl<A: ?Sized> Connection<A> {
         self.in_flight.load(Ordering::Acquire)
     }
 
+    /// Whether the handler is done with a response that hyper has not sent yet. Not known of HTTP/2.
+    pub(super) fn is_sending(&self) -> bool {
+        self.in_flight() == 0
+            && self.unflushed.load(Ordering::Relaxed)
+            && !self.is_http2()
+            && !self.is_upgraded()
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
     }
@@ -262,7 +270,7 @@ impl Connection {
             self.busy_with()
         } else if self.mid_head.load(Ordering::Relaxed) {
             "half-sent head".to_owned()
-        } else if self.unflushed.load(Ordering::Relaxed) && !self.is_http2() {
+        } else if self.is_sending() {
             "sending a response".to_owned()
         } else {
             "idle".to_owned()
