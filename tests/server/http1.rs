@@ -299,6 +299,25 @@ async fn a_body_that_never_ends_is_cut_at_the_deadline_and_reported() {
     assert!(chunks.is_closed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_response_that_the_client_does_not_read_is_cut_and_spoils_the_report() {
+    // More than the kernel's buffers hold; the handler is done with it at once.
+    let app = Router::new().route("/", get(|| async { vec![b'x'; 32 << 20] }));
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(app, &handle).await;
+    let mut client = Client::connect(address).await;
+    client.ask("/").await;
+    client.exactly(1).await;
+
+    let report = soon(begin(shutdown)).await.unwrap();
+
+    assert_eq!((report.cut, report.connections.cut), (1, 1), "{report}");
+    assert!(!report.is_clean());
+    let close = report.phase(Phase::Close).unwrap();
+    let name = &close.left_behind[0].name;
+    assert!(name.ends_with("(HTTP/1: sending a response)"), "{name}");
+}
+
 // Case 39.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_drops_in_mid_response_releases_the_guard_at_once() {
