@@ -1,4 +1,4 @@
-//! The main job: a real service with a real database, real traffic and a real SIGTERM, and nothing is lost.
+//! A real service with a real database, real traffic and a real SIGTERM, and nothing is lost.
 //!
 //! `cargo test --all-features --test service -- --nocapture` shows the traffic and the report.
 
