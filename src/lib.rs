@@ -87,6 +87,7 @@ mod reason;
 mod report;
 #[cfg(feature = "tower")]
 mod request;
+mod roster;
 mod sequence;
 mod shared;
 #[cfg(all(feature = "signal", unix))]

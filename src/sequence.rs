@@ -186,7 +186,7 @@ impl<'a> Sequence<'a> {
             took: t0.elapsed(),
             budget: self.shared.plan.budget(),
             phases,
-            tasks: self.shared.tasks(),
+            tasks: self.shared.roster.reports(),
             traffic: Traffic {
                 served: arrivals.served,
                 refused: arrivals.refused,

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +14,8 @@ use crate::hook::Hooks;
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;
-use crate::report::{ConnectionCounts, Kind, LeftBehind, Outcome, Report, TaskReport};
+use crate::report::{ConnectionCounts, Kind, LeftBehind, Report};
+use crate::roster::Roster;
 
 /// A server, as the coordinator sees it.
 pub(crate) trait Source: Send + Sync {
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) gauge: GaugeOwner,
     pub(crate) hooks: Arc<Hooks>,
+    pub(crate) roster: Roster,
     /// Cancelled when the phase begins.
     begun: [CancellationToken; Phase::ALL.len()],
     /// Cancelled when it is time to empty and close the listeners.
@@ -75,8 +76,6 @@ struct State {
     serving: bool,
     not_ready: Vec<(u64, String)>,
     next_not_ready: u64,
-    tasks: Vec<TaskEntry>,
-    guards: Vec<Weak<GuardName>>,
     /// How much work was in flight when Close was over.
     cut: u64,
     on_trigger: Vec<Box<dyn FnOnce(std::time::Instant) + Send>>,
@@ -95,20 +94,13 @@ pub(crate) struct Trigger {
     pub(crate) routed: bool,
 }
 
-struct TaskEntry {
-    name: String,
-    since: Instant,
-    generation: Generation,
-    abort: Option<AbortHandle>,
-    outcome: Option<Outcome>,
-}
-
 impl Shared {
     pub(crate) fn new(plan: Plan) -> Self {
         Shared {
             plan,
             gauge: GaugeOwner::new(),
             hooks: Arc::default(),
+            roster: Roster::default(),
             begun: Default::default(),
             close_listeners: CancellationToken::new(),
             over: CancellationToken::new(),
@@ -263,9 +255,7 @@ impl Shared {
             since: Instant::now(),
             generation,
         });
-        let mut state = self.state();
-        state.guards.retain(|guard| guard.strong_count() > 0);
-        state.guards.push(Arc::downgrade(&name));
+        self.roster.add_guard(&name);
         Some(DrainGuard::new(ticket, Some(name)))
     }
 
@@ -304,41 +294,6 @@ impl Shared {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether `name` was free; then there is a task of that name.
-    pub(crate) fn add_task(&self, name: &str, generation: Generation) -> bool {
-        let mut state = self.state();
-        if state.tasks.iter().any(|task| task.name == name) {
-            return false;
-        }
-        state.tasks.push(TaskEntry {
-            name: name.to_owned(),
-            since: Instant::now(),
-            generation,
-            abort: None,
-            outcome: None,
-        });
-        true
-    }
-
-    pub(crate) fn task_spawned(&self, name: &str, abort: AbortHandle) {
-        let mut state = self.state();
-        let task = state.tasks.iter_mut().find(|task| task.name == name);
-        match task {
-            // Cut before it was spawned.
-            Some(task) if task.outcome.is_some() => abort.abort(),
-            Some(task) => task.abort = Some(abort),
-            None => {}
-        }
-    }
-
-    /// Notes how a task ended. What came first stays.
-    pub(crate) fn task_ended(&self, name: &str, outcome: Outcome) {
-        let mut state = self.state();
-        if let Some(task) = state.tasks.iter_mut().find(|task| task.name == name) {
-            task.outcome.get_or_insert(outcome);
-        }
-    }
-
     /// What is in flight now, oldest first, as far as it has a name: what began in the generation `latest` or before it.
     pub(crate) fn left_behind(&self, kinds: &[Kind], latest: Generation) -> Vec<LeftBehind> {
         let mut left = Vec::new();
@@ -348,23 +303,7 @@ impl Shared {
             }
         }
         if kinds.contains(&Kind::Task) {
-            let state = self.state();
-            let tasks = state
-                .tasks
-                .iter()
-                .filter(|task| task.outcome.is_none() && task.generation <= latest);
-            left.extend(tasks.map(|task| LeftBehind {
-                kind: Kind::Task,
-                name: format!("`{}`", task.name),
-                age: task.since.elapsed(),
-            }));
-            let guards = state.guards.iter().filter_map(Weak::upgrade);
-            let guards = guards.filter(|guard| guard.generation <= latest);
-            left.extend(guards.map(|guard| LeftBehind {
-                kind: Kind::Guard,
-                name: format!("`{}`", guard.name),
-                age: guard.since.elapsed(),
-            }));
+            self.roster.left_behind(latest, &mut left);
         }
         left.sort_by_key(|left| std::cmp::Reverse(left.age));
         left
@@ -383,29 +322,7 @@ impl Shared {
         for source in self.all_sources() {
             source.cut();
         }
-        let aborts: Vec<_> = {
-            let mut state = self.state();
-            let left = state.tasks.iter_mut().filter(|task| task.outcome.is_none());
-            left.map(|task| {
-                task.outcome = Some(Outcome::Overran);
-                task.abort.take()
-            })
-            .collect()
-        };
-        for abort in aborts.into_iter().flatten() {
-            abort.abort();
-        }
-    }
-
-    pub(crate) fn tasks(&self) -> Vec<TaskReport> {
-        let state = self.state();
-        let ended = state.tasks.iter().filter_map(|task| {
-            Some(TaskReport {
-                name: task.name.clone(),
-                outcome: task.outcome.clone()?,
-            })
-        });
-        ended.collect()
+        self.roster.cut();
     }
 
     pub(crate) fn cut_count(&self) -> u64 {
@@ -414,17 +331,6 @@ impl Shared {
 
     pub(crate) fn arrivals(&self) -> Arrivals {
         self.gauge.arrivals()
-    }
-
-    /// Who is still running, for a watchdog that must not wait; `None` where that could not be known.
-    #[cfg(all(feature = "signal", unix))]
-    pub(crate) fn try_unfinished(&self) -> (Option<Vec<String>>, Option<Vec<String>>) {
-        let hooks = self.hooks.try_running();
-        let tasks = self.state.try_lock().ok().map(|state| {
-            let left = state.tasks.iter().filter(|task| task.outcome.is_none());
-            left.map(|task| task.name.clone()).collect()
-        });
-        (hooks, tasks)
     }
 
     pub(crate) fn count(&self, count: Count) -> u64 {

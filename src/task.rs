@@ -72,7 +72,7 @@ impl ShutdownHandle {
         let Some((ticket, generation)) = self.shared.tracker().take_dated(Class::Work) else {
             return Err(TaskError::TooLate { name });
         };
-        if !self.shared.add_task(&name, generation) {
+        if !self.shared.roster.add_task(&name, generation) {
             return Err(TaskError::Duplicate { name });
         }
 
@@ -93,12 +93,14 @@ impl ShutdownHandle {
                 drop(ticket);
             }
         });
-        self.shared.task_spawned(&name, spawned.abort_handle());
+        self.shared
+            .roster
+            .task_spawned(&name, spawned.abort_handle());
         Ok(())
     }
 
     fn task_over(&self, name: String, outcome: Outcome) {
-        self.shared.task_ended(&name, outcome.clone());
+        self.shared.roster.task_ended(&name, outcome.clone());
         match outcome {
             Outcome::Failed(error) | Outcome::Panicked(error) => {
                 tracing::error!(target: "lameduck", task = %name, %error, "task failed");

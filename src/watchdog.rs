@@ -70,7 +70,7 @@ fn last_words(shared: &Weak<Shared>, deadline: Duration) -> String {
              something keeps the process; ended by the watchdog (exit code {code})\n"
         );
     };
-    let (hooks, tasks) = shared.try_unfinished();
+    let (hooks, tasks) = (shared.hooks.try_running(), shared.roster.try_running());
     let handle = ShutdownHandle { shared };
     let phase = handle
         .phase()

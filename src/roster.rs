@@ -1,0 +1,136 @@
+//! The roster: who is at work under a name, background tasks and named guards.
+//!
+//! It knows names, ages and ends. Whether the shutdown waits for them is the gauge's business.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::drain::{Generation, GuardName};
+use crate::report::{Kind, LeftBehind, Outcome, TaskReport};
+
+#[derive(Default)]
+pub(crate) struct Roster(Mutex<Names>);
+
+#[derive(Default)]
+struct Names {
+    tasks: Vec<Task>,
+    guards: Vec<Weak<GuardName>>,
+}
+
+struct Task {
+    name: String,
+    since: Instant,
+    generation: Generation,
+    abort: Option<AbortHandle>,
+    /// There as soon as it is over.
+    outcome: Option<Outcome>,
+}
+
+impl Roster {
+    /// Whether `name` was free; then there is a task of that name.
+    pub(crate) fn add_task(&self, name: &str, generation: Generation) -> bool {
+        let mut names = self.names();
+        if names.tasks.iter().any(|task| task.name == name) {
+            return false;
+        }
+        names.tasks.push(Task {
+            name: name.to_owned(),
+            since: Instant::now(),
+            generation,
+            abort: None,
+            outcome: None,
+        });
+        true
+    }
+
+    pub(crate) fn task_spawned(&self, name: &str, abort: AbortHandle) {
+        match self.names().task(name) {
+            // Cut before it was spawned.
+            Some(task) if task.outcome.is_some() => abort.abort(),
+            Some(task) => task.abort = Some(abort),
+            None => {}
+        }
+    }
+
+    /// Notes how a task ended. What came first stays.
+    pub(crate) fn task_ended(&self, name: &str, outcome: Outcome) {
+        if let Some(task) = self.names().task(name) {
+            task.outcome.get_or_insert(outcome);
+        }
+    }
+
+    pub(crate) fn add_guard(&self, guard: &Arc<GuardName>) {
+        let mut names = self.names();
+        names.guards.retain(|guard| guard.strong_count() > 0);
+        names.guards.push(Arc::downgrade(guard));
+    }
+
+    /// Who is still at work: those that began in the generation `latest` or before it.
+    pub(crate) fn left_behind(&self, latest: Generation, left: &mut Vec<LeftBehind>) {
+        let names = self.names();
+        let tasks = names
+            .unfinished()
+            .filter(|task| task.generation <= latest)
+            .map(|task| (Kind::Task, &task.name, task.since));
+        let guards: Vec<_> = names.guards.iter().filter_map(Weak::upgrade).collect();
+        let guards = guards
+            .iter()
+            .filter(|guard| guard.generation <= latest)
+            .map(|guard| (Kind::Guard, &guard.name, guard.since));
+        left.extend(tasks.chain(guards).map(|(kind, name, since)| LeftBehind {
+            kind,
+            name: format!("`{name}`"),
+            age: since.elapsed(),
+        }));
+    }
+
+    /// Aborts every task that is not over.
+    pub(crate) fn cut(&self) {
+        let mut aborts = Vec::new();
+        for task in &mut self.names().tasks {
+            if task.outcome.is_none() {
+                task.outcome = Some(Outcome::Overran);
+                aborts.extend(task.abort.take());
+            }
+        }
+        // Outside the lock: what a task owns may come back here when it is dropped.
+        for abort in aborts {
+            abort.abort();
+        }
+    }
+
+    /// How the tasks ended, in the order in which they were started.
+    pub(crate) fn reports(&self) -> Vec<TaskReport> {
+        let names = self.names();
+        let ended = names.tasks.iter().filter_map(|task| {
+            Some(TaskReport {
+                name: task.name.clone(),
+                outcome: task.outcome.clone()?,
+            })
+        });
+        ended.collect()
+    }
+
+    /// The tasks that are running now, for a watchdog that must not wait.
+    #[cfg(all(feature = "signal", unix))]
+    pub(crate) fn try_running(&self) -> Option<Vec<String>> {
+        let names = self.0.try_lock().ok()?;
+        Some(names.unfinished().map(|task| task.name.clone()).collect())
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names {
+    fn task(&mut self, name: &str) -> Option<&mut Task> {
+        self.tasks.iter_mut().find(|task| task.name == name)
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| task.outcome.is_none())
+    }
+}
