@@ -340,7 +340,7 @@ async fn a_client_that_drops_in_mid_response_releases_the_guard_at_once() {
     assert!(chunks.is_closed());
 }
 
-// Rule 4: the listener's report names what overran; design 10.
+// Rule 4: the listener's report names what overran.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_overruns_drain_is_named_without_its_query_and_answered_in_close() {
     let gate = Gate::new();
@@ -630,7 +630,7 @@ async fn a_response_that_a_slow_client_is_still_reading_in_close_arrives_whole()
 
 // The body arrives after its head, and nobody reads it: what hyper drains is not the next request's head.
 #[tokio::test(start_paused = true)]
-#[ignore = "counted as half a head until heads have their bound (design 6), which ends it"]
+#[ignore = "counted as half a head until heads have their bound, which ends it"]
 async fn a_request_body_that_nobody_reads_does_not_hold_the_shutdown() {
     let gate = Gate::new();
     let app = Router::new().route("/", {
