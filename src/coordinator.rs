@@ -79,6 +79,16 @@ impl ShutdownCoordinator {
         self
     }
 
+    /// Makes the spread repeatable, for tests: the n-th connection of the m-th server always gets the same moment in it. Call
+    /// it before servers are made. By default each process has its own.
+    #[cfg(feature = "hyper")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        self.handle.shared.set_seed(seed);
+        self
+    }
+
     /// A handle, for everybody who asks about the shutdown or takes part in it.
     #[must_use]
     pub fn handle(&self) -> ShutdownHandle {

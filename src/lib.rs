@@ -40,7 +40,8 @@
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
 //! | keep somebody else's server | [`DrainLayer`] |
 //! | keep your own accept loop | [`ConnectionGroup`], [`Watched`] |
-//! | serve another kind of listener | [`Accept`] |
+//! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
+//! | bound slow clients | [`Timeouts`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
 //! | say that start-up is not over | [`ShutdownHandle::not_ready`] |
 //! | do something in a phase | [`ShutdownHandle::hook`] and its three sisters, [`When`] |
@@ -100,8 +101,8 @@ mod watchdog;
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use connection::{
-    Accept, ConnectionGroup, GracefulConnection, Io, RequestNames, Server, Serving, Watched, bind,
-    serve, serve_admin,
+    Accept, ConnectionGroup, GracefulConnection, Io, RequestNames, Server, Serving, Timeouts,
+    Watched, bind, serve, serve_admin,
 };
 pub use coordinator::ShutdownCoordinator;
 pub use drain::DrainGuard;

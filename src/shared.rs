@@ -13,6 +13,8 @@ use crate::drain::{
 use crate::hook::Hooks;
 use crate::phase::Phase;
 use crate::plan::Plan;
+#[cfg(feature = "hyper")]
+use crate::random;
 use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, Report};
 use crate::roster::Roster;
@@ -45,6 +47,9 @@ pub(crate) struct Shared {
     sources: Mutex<Vec<Weak<dyn Source>>>,
     pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
     pub(crate) connections: ConnectionsEnded,
+    /// Where the connections' moments come from.
+    #[cfg(feature = "hyper")]
+    seeds: Seeds,
     /// A trigger came after the first one.
     repeated: Notify,
 }
@@ -63,6 +68,23 @@ impl ConnectionsEnded {
         ConnectionCounts {
             closed: self.closed.load(Ordering::Relaxed),
             cut: self.cut.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One seed for all, from which each server gets its own.
+#[cfg(feature = "hyper")]
+struct Seeds {
+    seed: AtomicU64,
+    servers: AtomicU64,
+}
+
+#[cfg(feature = "hyper")]
+impl Default for Seeds {
+    fn default() -> Self {
+        Seeds {
+            seed: AtomicU64::new(random::seed()),
+            servers: AtomicU64::new(0),
         }
     }
 }
@@ -108,6 +130,8 @@ impl Shared {
             sources: Mutex::default(),
             finished: watch::Sender::new(None),
             connections: ConnectionsEnded::default(),
+            #[cfg(feature = "hyper")]
+            seeds: Seeds::default(),
             repeated: Notify::new(),
         }
     }
@@ -276,6 +300,19 @@ impl Shared {
     #[cfg(all(feature = "signal", unix))]
     pub(crate) fn attach(&self, what: impl std::any::Any + Send) {
         self.state().attached.push(Box::new(what));
+    }
+
+    /// Makes the moments of connections repeatable, on servers that are made from now on.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn set_seed(&self, seed: u64) {
+        self.seeds.seed.store(seed, Ordering::Relaxed);
+    }
+
+    /// The seed of the next server.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn next_seed(&self) -> u64 {
+        let seed = self.seeds.seed.load(Ordering::Relaxed);
+        random::mix(seed, self.seeds.servers.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Adds a server. It is told of every stage that comes, and must look itself at the one that is.

@@ -54,6 +54,7 @@ pub(crate) struct Ended {
 /// What a replica told about its end.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// The half-sent head was still there when Close was over.
     pub(crate) head: bool,
     pub(crate) long: bool,
     pub(crate) hook: bool,

@@ -161,9 +161,7 @@ fn tell(report: &Report) {
             .flatten()
             .any(|left| left.kind == kind && left.name.contains(name))
     };
-    let head = Phase::ALL
-        .into_iter()
-        .any(|phase| left_behind(Kind::Connection, phase, "half-sent head"));
+    let head = left_behind(Kind::Connection, Phase::Close, "half-sent head");
     let long = left_behind(Kind::Request, Phase::Drain, "GET /long");
     let hook = report
         .hooks()

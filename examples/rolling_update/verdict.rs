@@ -55,7 +55,7 @@ fn of_replica(left: &Left, args: &Args, plan: &Plan) -> Vec<String> {
     let stayed = ended.listened.is_some_and(|listened| listened >= least);
     [
         (args.plain || stayed, "did not listen until Close"),
-        (args.plain || told.head, "did not name the half-sent head"),
+        (!told.head, "did not end the half-sent head by its bound"),
         (args.plain || told.long, "did not name the long request"),
         (
             !left.trouble.hung_hook || told.hook,

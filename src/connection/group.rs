@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::graceful::GracefulConnection;
-use super::state::Connection;
+use super::state::{Connection, Home};
+use super::timeouts::Timeouts;
 use super::watched::Watched;
 use crate::drain::{Class, FINISHED, Generation, Ticket};
 use crate::handle::ShutdownHandle;
+use crate::random;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
 
@@ -38,7 +40,7 @@ impl ConnectionGroup {
         handle.shared.declare_serving();
         ConnectionGroup {
             _listener: handle.shared.tracker().take(Class::Listener),
-            group: Group::new(handle, true),
+            group: Group::new(handle, true, Timeouts::new()),
         }
     }
 
@@ -73,6 +75,9 @@ pub(super) struct Group {
     handle: ShutdownHandle,
     /// An admin server's connections are neither counted nor told: they stay to the end.
     counted: bool,
+    timeouts: Timeouts,
+    /// What its connections draw from.
+    seed: u64,
     /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all. Those that ended are
     /// swept out when the list has doubled.
     connections: Mutex<List>,
@@ -82,13 +87,16 @@ pub(super) struct Group {
 struct List {
     all: Vec<Weak<Connection>>,
     sweep_at: usize,
+    opened: u64,
 }
 
 impl Group {
-    pub(super) fn new(handle: &ShutdownHandle, counted: bool) -> Arc<Self> {
+    pub(super) fn new(handle: &ShutdownHandle, counted: bool, timeouts: Timeouts) -> Arc<Self> {
         let group = Arc::new(Group {
             handle: handle.clone(),
             counted,
+            timeouts,
+            seed: handle.shared.next_seed(),
             connections: Mutex::default(),
         });
         let source: Weak<dyn Source> = Arc::downgrade(&group) as _;
@@ -107,11 +115,17 @@ impl Group {
             false if tracker.stage() == FINISHED => return None,
             false => None,
         };
-        let connection: Arc<Connection> = {
-            let server: Arc<dyn Source> = Arc::clone(self) as _;
-            Arc::new(Connection::new(self.handle.clone(), server, ticket, peer))
-        };
-        self.list().add(Arc::downgrade(&connection));
+        let home: Arc<dyn Home> = Arc::clone(self) as _;
+        let mut list = self.list();
+        let lot = random::mix(self.seed, list.opened);
+        let connection: Arc<Connection> = Arc::new(Connection::new(
+            self.handle.clone(),
+            home,
+            ticket,
+            lot,
+            peer,
+        ));
+        list.add(Arc::downgrade(&connection));
         Some(connection)
     }
 
@@ -145,6 +159,13 @@ impl List {
             self.sweep_at = (self.all.len() * 2).max(SMALL);
         }
         self.all.push(connection);
+        self.opened += 1;
+    }
+}
+
+impl Home for Group {
+    fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 }
 

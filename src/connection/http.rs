@@ -1,7 +1,9 @@
-//! Our own connection: sniffs the version, then hyper serves it.
+//! Our own connection: the handshake, if there is one; then it sniffs the version, and hyper serves it.
 
 use std::error::Error;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http_body::Body;
@@ -14,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::graceful::{GracefulConnection, sealed::Token};
 use super::io::Io;
-use super::state::Protocol;
+use super::state::{Connection, Pong, Protocol};
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -38,26 +40,37 @@ impl Default for Builders {
 }
 
 pin_project! {
-    /// A connection of `serve`, with the service `V`.
-    pub(super) struct HttpConnection<I, V>
+    /// A connection of `serve`, with the service `V`. `F` is its handshake.
+    pub(super) struct HttpConnection<F, I, V>
     where
         V: HttpService<Incoming>,
     {
         // Its moment has come. Kept here because it may come while the version is not known yet.
         asked: bool,
+        // It is to end as soon as it can. HTTP/2 only learns of it when nothing is in flight, if it was not told before.
+        ending: bool,
+        // Whether HTTP/2 gets its GOAWAY at its moment.
+        goaway: bool,
+        // Until hyper has them.
+        parts: Option<Parts<V>>,
         #[pin]
-        stage: Stage<I, V>,
+        stage: Stage<F, I, V>,
+        state: Arc<Connection>,
     }
 }
 
 pin_project! {
     #[project = StageProj]
-    enum Stage<I, V>
+    enum Stage<F, I, V>
     where
         V: HttpService<Incoming>,
     {
+        Handshaking {
+            #[pin]
+            handshake: F,
+        },
         Sniffing {
-            parts: Option<Parts<I, V>>,
+            io: Option<Io<I>>,
         },
         Http1 {
             #[pin]
@@ -70,29 +83,29 @@ pin_project! {
     }
 }
 
-struct Parts<I, V> {
-    io: Io<I>,
-    service: V,
-    builders: Builders,
+/// What hyper needs, beside the IO.
+pub(super) struct Parts<V> {
+    pub(super) service: V,
+    pub(super) builders: Builders,
 }
 
-impl<I, V: HttpService<Incoming>> HttpConnection<I, V> {
-    pub(super) fn new(io: Io<I>, service: V, builders: Builders) -> Self {
+impl<F, I, V: HttpService<Incoming>> HttpConnection<F, I, V> {
+    pub(super) fn new(handshake: F, parts: Parts<V>, goaway: bool, state: Arc<Connection>) -> Self {
+        state.set_protocol(Protocol::Handshake);
         HttpConnection {
             asked: false,
-            stage: Stage::Sniffing {
-                parts: Some(Parts {
-                    io,
-                    service,
-                    builders,
-                }),
-            },
+            ending: false,
+            goaway,
+            parts: Some(parts),
+            stage: Stage::Handshaking { handshake },
+            state,
         }
     }
 }
 
-impl<I, V, B> Future for HttpConnection<I, V>
+impl<F, I, V, B> Future for HttpConnection<F, I, V>
 where
+    F: Future<Output = io::Result<I>>,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: HttpService<Incoming, ResBody = B>,
     V::Error: Into<BoxError>,
@@ -103,44 +116,45 @@ where
 {
     type Output = Result<(), BoxError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let parts = match this.stage.as_mut().project() {
+            self.as_mut().say_goaway();
+            let mut this = self.as_mut().project();
+            let next = match this.stage.as_mut().project() {
+                StageProj::Handshaking { handshake } => {
+                    let io = ready!(handshake.poll(cx))?;
+                    this.state.set_protocol(Protocol::Unknown);
+                    Stage::Sniffing {
+                        io: Some(Io::new(io, Arc::clone(this.state))),
+                    }
+                }
+                StageProj::Sniffing { io: sniffing } => {
+                    let io = sniffing.as_mut().expect("polled after it was over");
+                    let Some(protocol) = ready!(io.poll_sniff(cx))? else {
+                        *sniffing = None;
+                        return Poll::Ready(Ok(()));
+                    };
+                    let io = TokioIo::new(sniffing.take().expect("there a moment ago"));
+                    let Parts { service, builders } =
+                        this.parts.take().expect("taken once, for the one version");
+                    match protocol {
+                        Protocol::Http2 => Stage::Http2 {
+                            inner: builders.http2.serve_connection(io, service),
+                        },
+                        _ => Stage::Http1 {
+                            inner: builders.http1.serve_connection(io, service).with_upgrades(),
+                        },
+                    }
+                }
                 StageProj::Http1 { inner } => return inner.poll(cx).map_err(Into::into),
                 StageProj::Http2 { inner } => return inner.poll(cx).map_err(Into::into),
-                StageProj::Sniffing { parts } => parts,
-            };
-            let io = &mut parts.as_mut().expect("polled after it was over").io;
-            let Some(protocol) = ready!(io.poll_sniff(cx))? else {
-                *parts = None;
-                return Poll::Ready(Ok(()));
-            };
-            io.state().set_protocol(protocol);
-            let Parts {
-                io,
-                service,
-                builders,
-            } = parts.take().expect("there a moment ago");
-            let io = TokioIo::new(io);
-            let next = if protocol == Protocol::Http2 {
-                let mut inner = builders.http2.serve_connection(io, service);
-                if *this.asked {
-                    Pin::new(&mut inner).graceful_shutdown();
-                }
-                Stage::Http2 { inner }
-            } else {
-                let inner = builders.http1.serve_connection(io, service);
-                Stage::Http1 {
-                    inner: inner.with_upgrades(),
-                }
             };
             this.stage.set(next);
         }
     }
 }
 
-impl<I, V, B> GracefulConnection for HttpConnection<I, V>
+impl<F, I, V, B> HttpConnection<F, I, V>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: HttpService<Incoming, ResBody = B>,
@@ -150,15 +164,39 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// HTTP/2 gets its GOAWAY. On HTTP/1 the service says `Connection: close` from now on.
-    fn ask(self: Pin<&mut Self>, _: Token) {
+    /// Sends HTTP/2's first GOAWAY when it is time. hyper does not mind being told more than once.
+    fn say_goaway(self: Pin<&mut Self>) {
         let this = self.project();
-        *this.asked = true;
+        let idle = || this.state.in_flight() == 0;
+        let due = (*this.asked && *this.goaway) || (*this.ending && idle());
+        if !due || this.state.pong() != Pong::NotAsked {
+            return;
+        }
         if let StageProj::Http2 { inner } = this.stage.project() {
             inner.graceful_shutdown();
+            this.state.set_pong(Pong::Awaited);
         }
     }
+}
 
-    /// Nothing to do here: the IO says when it is dry.
-    fn end(self: Pin<&mut Self>, _: Token) {}
+impl<F, I, V, B> GracefulConnection for HttpConnection<F, I, V>
+where
+    F: Future<Output = io::Result<I>>,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = B>,
+    V::Error: Into<BoxError>,
+    V::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    /// HTTP/2 gets its GOAWAY when it is polled next. On HTTP/1 the service says `Connection: close` from now on.
+    fn ask(self: Pin<&mut Self>, _: Token) {
+        *self.project().asked = true;
+    }
+
+    /// HTTP/1's IO says when it is dry; HTTP/2 gets its GOAWAY, if it has not.
+    fn end(self: Pin<&mut Self>, _: Token) {
+        *self.project().ending = true;
+    }
 }

@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::state::{Connection, Protocol};
+use super::frames::Frames;
+use super::sniff::Sniffed;
+use super::state::{Connection, Pong, Protocol};
 
-/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much of what is discarded is read at once.
+const DISCARD: usize = 4096;
 
 /// The IO of a connection that [`serve`](crate::serve) accepted.
 ///
@@ -20,34 +23,44 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// dropped; after Close's deadline reads end and writes fail.
 pub struct Io<I> {
     inner: I,
-    /// What the sniffing has read, until it is given to hyper.
-    sniffed: [u8; PREFACE.len()],
-    filled: u8,
-    given: u8,
+    /// Until it has been given to hyper.
+    sniffed: Sniffed,
+    /// On HTTP/2.
+    frames: Option<Box<Frames>>,
     /// There while the socket looks dry and the connection is about to end for it.
     second_look: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    closing: Closing,
     state: Arc<Connection>,
+}
+
+/// How far the end of the connection has come.
+#[derive(Clone, Copy, Debug)]
+enum Closing {
+    Open,
+    /// The client has ended its side, or there is nothing of ours that it might not have got: no need to linger.
+    Ended,
+    /// Our side is closed. What the client still sends is read and discarded.
+    Lingering {
+        discarded: usize,
+    },
+    Over,
 }
 
 impl<I> Io<I> {
     pub(super) fn new(inner: I, state: Arc<Connection>) -> Self {
         Io {
             inner,
-            sniffed: [0; PREFACE.len()],
-            filled: 0,
-            given: 0,
+            sniffed: Sniffed::default(),
+            frames: None,
             second_look: None,
+            closing: Closing::Open,
             state,
         }
     }
 
-    /// The IO that the listener gave.
+    /// The IO that the listener gave, or the handshake made of it.
     pub fn get_ref(&self) -> &I {
         &self.inner
-    }
-
-    pub(super) fn state(&self) -> &Arc<Connection> {
-        &self.state
     }
 
     /// The socket has just said that it is dry. Whether to end the connection for it.
@@ -64,7 +77,37 @@ impl<I> Io<I> {
             .get_or_insert_with(|| Box::pin(tokio::task::yield_now()));
         ready!(second_look.as_mut().poll(cx));
         self.second_look = None;
+        self.closing = Closing::Ended;
         Poll::Ready(())
+    }
+
+    /// Looks at what the client has sent; nothing is its end.
+    fn received(&mut self, bytes: &[u8]) {
+        self.second_look = None;
+        if bytes.is_empty() {
+            self.closing = Closing::Ended;
+            return;
+        }
+        self.state.received(bytes);
+        if let Some(frames) = &mut self.frames {
+            if frames.read(bytes) {
+                self.state.set_pong(Pong::Come);
+            }
+        }
+    }
+
+    /// Gives what was not read just now: what the sniffing has read, or an answer in the client's place.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        if self.sniffed.give(buf) {
+            return true;
+        }
+        let Some(frames) = &mut self.frames else {
+            return false;
+        };
+        if self.state.pong() == Pong::Overdue && frames.answer() {
+            self.state.set_pong(Pong::Come);
+        }
+        frames.give(buf)
     }
 }
 
@@ -75,37 +118,51 @@ impl<I: AsyncRead + Unpin> Io<I> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Protocol>>> {
         loop {
-            let filled = usize::from(self.filled);
-            if self.sniffed[..filled] != PREFACE[..filled] {
-                return Poll::Ready(Ok(Some(Protocol::Http1)));
+            if let Some(protocol) = self.sniffed.protocol() {
+                if protocol == Protocol::Http2 {
+                    self.frames = Some(Box::default());
+                }
+                self.state.set_protocol(protocol);
+                return Poll::Ready(Ok(Some(protocol)));
             }
-            if filled == PREFACE.len() {
-                return Poll::Ready(Ok(Some(Protocol::Http2)));
-            }
-            let mut buf = ReadBuf::new(&mut self.sniffed[filled..]);
+            let mut buf = self.sniffed.free();
             match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => return self.poll_end(cx).map(|()| Ok(None)),
             }
             let read = buf.filled().len();
             self.second_look = None;
-            match read {
+            if read == 0 {
+                self.closing = Closing::Ended;
+                if self.sniffed.bytes().is_empty() {
+                    return Poll::Ready(Ok(None));
+                }
                 // Half a preface is no HTTP/1 either; hyper answers what is left over.
-                0 if filled == 0 => return Poll::Ready(Ok(None)),
-                0 => return Poll::Ready(Ok(Some(Protocol::Http1))),
-                read => self.filled += read as u8,
+                self.state.set_protocol(Protocol::Http1);
+                return Poll::Ready(Ok(Some(Protocol::Http1)));
             }
-            self.state.received();
+            self.sniffed.fill(read);
+            self.state.received(self.sniffed.bytes());
         }
     }
 
-    /// Gives back what the sniffing has read.
-    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let left = &self.sniffed[usize::from(self.given)..usize::from(self.filled)];
-        let giving = left.len().min(buf.remaining());
-        buf.put_slice(&left[..giving]);
-        self.given += giving as u8;
-        giving > 0
+    /// Reads and discards what the client still sends, until it ends, or enough of it has come. Until when to do that is
+    /// known to whoever drives the connection.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, mut discarded: usize) -> Poll<()> {
+        let mut scratch = [MaybeUninit::uninit(); DISCARD];
+        while discarded < self.state.timeouts().discarded {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => discarded += buf.filled().len(),
+                // Its end, or a reset: there is nothing left to be destroyed.
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    self.closing = Closing::Lingering { discarded };
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -130,9 +187,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
             Poll::Pending => return self.poll_end(cx).map(Ok),
             Poll::Ready(read) => read?,
         }
-        self.second_look = None;
-        if buf.filled().len() > before {
-            self.state.received();
+        if buf.capacity() > before {
+            self.received(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }
@@ -153,14 +209,18 @@ impl<I: AsyncWrite + Unpin> Io<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Io<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.writable(cx)?;
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        if let Some(frames) = &mut self.frames {
+            frames.written(&buf[..written]);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -170,9 +230,28 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Io<I> {
         Poll::Ready(Ok(()))
     }
 
+    /// A lingering close (RFC 9112, section 9.6): ends our side, then waits for the client's. An upgraded connection has its
+    /// own way to end, and only our side is closed.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if self.state.is_upgraded() {
+            return Pin::new(&mut self.inner).poll_shutdown(cx);
+        }
+        if let Closing::Open | Closing::Ended = self.closing {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.closing = match self.closing {
+                Closing::Open if !self.state.timeouts().lingering_close.is_zero() => {
+                    self.state.linger();
+                    Closing::Lingering { discarded: 0 }
+                }
+                _ => Closing::Over,
+            };
+        }
+        if let Closing::Lingering { discarded } = self.closing {
+            ready!(self.poll_discard(cx, discarded));
+            self.closing = Closing::Over;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -181,7 +260,16 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Io<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.writable(cx)?;
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
+        if let Some(frames) = &mut self.frames {
+            let mut left = written;
+            for buf in bufs {
+                let part = left.min(buf.len());
+                frames.written(&buf[..part]);
+                left -= part;
+            }
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -7,19 +7,28 @@
 //! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from.
 //! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
 //! - `watched` tells a connection when its time has come, at its moment of the `spread`; `graceful` says what each kind of connection makes of it.
-//! - `http` is our own kind: it sniffs the version, then hyper serves it, over `io` and with `service`.
+//! - `patience` says how long it waits for its client, by the `timeouts` of its server.
+//! - `http` is our own kind: after the `handshake` it `sniff`s the version, then hyper serves it, over `io` and with
+//!   `service`. `frames` follows HTTP/2 where it has to be ended, `requests` names what is in flight.
 
+mod course;
+mod frames;
 mod graceful;
 mod group;
+mod handshake;
 mod http;
 mod io;
 mod listener;
 mod names;
+mod patience;
+mod requests;
 mod serve;
 mod server;
 mod service;
+mod sniff;
 mod spread;
 mod state;
+mod timeouts;
 mod watched;
 
 pub use graceful::GracefulConnection;
@@ -29,4 +38,5 @@ pub use listener::{Accept, bind};
 pub use names::RequestNames;
 pub use serve::{Serving, serve, serve_admin};
 pub use server::Server;
+pub use timeouts::Timeouts;
 pub use watched::Watched;

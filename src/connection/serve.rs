@@ -17,8 +17,8 @@ use tokio::time::sleep;
 use tower_service::Service;
 
 use super::group::Group;
-use super::http::{BoxError, Builders, HttpConnection};
-use super::io::Io;
+use super::handshake::Handshake;
+use super::http::{BoxError, Builders, HttpConnection, Parts};
 use super::listener::{Accept, is_about_one_connection, passes_with_time};
 use super::names::RequestNames;
 use super::server::{RequestExtension, Server};
@@ -80,7 +80,7 @@ where
     Server::admin(handle).serve(listener, service)
 }
 
-impl<X> Server<X> {
+impl<X, H> Server<X, H> {
     /// Serves `service` on `listener`. See [`serve`].
     ///
     /// # Panics
@@ -93,6 +93,7 @@ impl<X> Server<X> {
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
         X: RequestExtension<L::Peer>,
+        H: Handshake<L::Io>,
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<BoxError>,
@@ -105,7 +106,10 @@ impl<X> Server<X> {
             counted,
             name,
             extension,
+            handshake,
             names,
+            timeouts,
+            goaway,
             builders,
         } = self;
         let shared = &handle.shared;
@@ -118,10 +122,12 @@ impl<X> Server<X> {
             }
         });
         let spawner = Spawner {
-            group: Group::new(&handle, counted),
+            group: Group::new(&handle, counted, timeouts),
             service,
             extension,
+            handshake,
             names,
+            goaway,
             builders,
         };
         runtime.spawn(async move {
@@ -145,9 +151,9 @@ struct Membership {
 }
 
 /// Accepts until it is time to close, or until it cannot.
-async fn accept_loop<L, S, X, B>(
+async fn accept_loop<L, S, X, H, B>(
     mut listener: L,
-    spawner: Spawner<S, X>,
+    spawner: Spawner<S, X, H>,
     mut membership: Option<Membership>,
     late: bool,
 ) -> io::Result<()>
@@ -157,6 +163,7 @@ where
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
     X: RequestExtension<L::Peer>,
+    H: Handshake<L::Io>,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
@@ -197,23 +204,26 @@ where
 }
 
 /// Starts a server's connections.
-struct Spawner<S, X> {
+struct Spawner<S, X, H> {
     group: Arc<Group>,
     service: S,
     extension: X,
+    handshake: H,
     names: RequestNames,
+    goaway: bool,
     builders: Builders,
 }
 
-impl<S, X> Spawner<S, X> {
+impl<S, X, H> Spawner<S, X, H> {
     fn spawn<I, A, B>(&self, io: I, peer: A)
     where
-        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+        I: Send + 'static,
         A: Clone + fmt::Debug + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
         X: RequestExtension<A>,
+        H: Handshake<I>,
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<BoxError>,
@@ -229,8 +239,14 @@ impl<S, X> Spawner<S, X> {
             names: self.names,
             state: Arc::clone(&state),
         };
-        let io = Io::new(io, Arc::clone(&state));
-        let connection = HttpConnection::new(io, service, self.builders.clone());
+        let parts = Parts {
+            service,
+            builders: self.builders.clone(),
+        };
+        let handshake = self.handshake.clone();
+        // Started in the connection's own task: if it panics, that ends this connection and not the server.
+        let handshake = async move { handshake.start(io).await };
+        let connection = HttpConnection::new(handshake, parts, self.goaway, Arc::clone(&state));
         let watched = Watched::new(connection, state);
         tokio::spawn(async move {
             if let Some(Err(error)) = watched.await {

@@ -1,14 +1,17 @@
 //! What a user can set of a server.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 
 use http::Extensions;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioExecutor;
 
+use super::handshake::HandshakeFn;
 use super::http::Builders;
 use super::names::RequestNames;
+use super::timeouts::Timeouts;
 use crate::handle::ShutdownHandle;
 
 /// A server's settings. [`serve`](crate::serve) is a server with none of them changed.
@@ -40,14 +43,20 @@ use crate::handle::ShutdownHandle;
 /// | name | `server` |
 /// | request extension | none |
 /// | request names | method and path, without the query |
+/// | handshake | none |
+/// | timeouts | those of [`Timeouts`] |
+/// | GOAWAY at an HTTP/2 connection's moment | yes |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer |
 #[must_use = "it serves only when `serve` is called"]
-pub struct Server<X = ()> {
+pub struct Server<X = (), H = ()> {
     pub(super) handle: ShutdownHandle,
     pub(super) counted: bool,
     pub(super) name: String,
     pub(super) extension: X,
+    pub(super) handshake: H,
     pub(super) names: RequestNames,
+    pub(super) timeouts: Timeouts,
+    pub(super) goaway: bool,
     pub(super) builders: Builders,
 }
 
@@ -59,7 +68,10 @@ impl Server {
             counted: true,
             name: "server".to_owned(),
             extension: (),
+            handshake: (),
             names: RequestNames::MethodAndPath,
+            timeouts: Timeouts::new(),
+            goaway: true,
             builders: Builders::default(),
         }
     }
@@ -75,7 +87,7 @@ impl Server {
     }
 }
 
-impl<X> Server<X> {
+impl<X, H> Server<X, H> {
     /// What logs and the report call it.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -84,7 +96,7 @@ impl<X> Server<X> {
 
     /// Inserts an extension into every request, made from the connection's peer. axum's `ConnectInfo` extractor, say, looks
     /// for one. None is inserted unasked: it costs allocations.
-    pub fn request_extension<F, P, T>(self, make: F) -> Server<PeerExtension<F, T>>
+    pub fn request_extension<F, P, T>(self, make: F) -> Server<PeerExtension<F, T>, H>
     where
         F: Fn(&P) -> T + Clone + Send + Sync + 'static,
         T: Clone + Send + Sync + 'static,
@@ -97,7 +109,48 @@ impl<X> Server<X> {
                 make,
                 made: PhantomData,
             },
+            handshake: self.handshake,
             names: self.names,
+            timeouts: self.timeouts,
+            goaway: self.goaway,
+            builders: self.builders,
+        }
+    }
+
+    /// Does something on each connection before HTTP: a TLS handshake.
+    ///
+    /// It runs in the connection's own task, so a slow client holds nobody else up; the connection is counted meanwhile, and
+    /// bounded by [`Timeouts::handshake`]. With `tokio-rustls`:
+    ///
+    /// ```no_run
+    /// # use axum::Router;
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # use tokio_rustls::TlsAcceptor;
+    /// # async fn example(acceptor: TlsAcceptor, app: Router, handle: ShutdownHandle) -> std::io::Result<()> {
+    /// let listener = lameduck::bind("0.0.0.0:3443").await?;
+    /// Server::new(&handle)
+    ///     .handshake(move |tcp| acceptor.accept(tcp))
+    ///     .serve(listener, app);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A client that speaks HTTP/2 is recognized by what it sends first, so ALPN (RFC 7301) has to offer `h2` and
+    /// `http/1.1`, and nothing else has to be done for it. An error ends the connection, and is logged with `debug`.
+    pub fn handshake<F, I, Fut, T>(self, handshake: F) -> Server<X, HandshakeFn<F>>
+    where
+        F: Fn(I) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<T>> + Send + 'static,
+    {
+        Server {
+            handle: self.handle,
+            counted: self.counted,
+            name: self.name,
+            extension: self.extension,
+            handshake: HandshakeFn(handshake),
+            names: self.names,
+            timeouts: self.timeouts,
+            goaway: self.goaway,
             builders: self.builders,
         }
     }
@@ -105,6 +158,22 @@ impl<X> Server<X> {
     /// How the report calls requests that were left behind.
     pub fn request_names(mut self, names: RequestNames) -> Self {
         self.names = names;
+        self
+    }
+
+    /// How long it waits for what clients still have to send.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Whether an HTTP/2 connection gets its GOAWAY at its moment. `false` for an old proxy that takes a GOAWAY for a
+    /// failure: nginx, when it speaks HTTP/2 to its upstreams, answered what was in flight with 502 until June 2026.
+    ///
+    /// Without it HTTP/2 connections are served as before through LameDuck and Drain. In Close each gets its GOAWAY when
+    /// nothing is in flight on it, and ends; so its clients learn late that they should leave.
+    pub fn goaway(mut self, goaway: bool) -> Self {
+        self.goaway = goaway;
         self
     }
 
@@ -123,7 +192,7 @@ impl<X> Server<X> {
     }
 }
 
-impl<X> fmt::Debug for Server<X> {
+impl<X, H> fmt::Debug for Server<X, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("name", &self.name)

@@ -5,28 +5,40 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atomic_waker::AtomicWaker;
-use http::{Method, Request, Uri};
+use http::Request;
+use hyper::body::Body;
 use tokio::time::Instant;
 
 use super::names::RequestNames;
+use super::requests::{InFlight, Requests};
+use super::timeouts::Timeouts;
 use crate::drain::{Generation, SERVING, Ticket};
 use crate::handle::ShutdownHandle;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
 
+/// What a connection belongs to.
+pub(super) trait Home: Source {
+    fn timeouts(&self) -> &Timeouts;
+}
+
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
 pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     pub(super) handle: ShutdownHandle,
     /// The list in which the coordinator finds this connection: it lives as long as one of its connections does.
-    _server: Arc<dyn Source>,
+    home: Arc<dyn Home>,
     /// Wakes the task that drives it.
     pub(super) task: AtomicWaker,
     pub(super) since: Instant,
+    /// Where in the spread its moment lies.
+    pub(super) lot: u64,
     protocol: AtomicU8,
     /// Its moment has come: HTTP/1 responses say close.
     says_close: AtomicBool,
     /// It closes when it is idle and nothing has arrived.
     ending: AtomicBool,
+    /// It has been waited for long enough: half a head does not hold it any more.
+    given_up: AtomicBool,
     /// It is over now, whatever it is doing.
     cut: AtomicBool,
     /// Its IO belongs, or is about to belong, to another task than the one that drives it.
@@ -34,12 +46,18 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     reader: AtomicWaker,
     writer: AtomicWaker,
     in_flight: AtomicU32,
-    /// A request has come on it.
-    requested: AtomicBool,
+    /// How many requests have come on it. Goes round.
+    requested: AtomicU32,
+    /// The latest request had a body: what arrives after its response may be the rest of that.
+    after_body: AtomicBool,
     /// Bytes have arrived that no request was made of yet: half a head.
     mid_head: AtomicBool,
     /// hyper may still hold a part of the last response.
     unflushed: AtomicBool,
+    /// What has become of the PING behind an HTTP/2 connection's first GOAWAY.
+    pong: AtomicU8,
+    /// Half-closed: the client has yet to end its side.
+    lingering: AtomicBool,
     /// The requests in flight. Locked by this connection, and by the report.
     requests: Mutex<Requests>,
     ticket: Option<Ticket>,
@@ -50,35 +68,73 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Protocol {
+    /// Somebody else's connection, or one that is not followed byte by byte.
+    Unseen,
+    /// It is not HTTP yet: the TLS handshake is not over.
+    Handshake,
     Unknown,
     Http1,
     Http2,
+}
+
+/// The PING behind the first GOAWAY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Pong {
+    NotAsked,
+    Awaited,
+    /// It did not come in time, and is not waited for any more.
+    Overdue,
+    Come,
+}
+
+/// What a connection waits for from its client, and does not wait for without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The end of the TLS handshake.
+    Handshake,
+    /// The first byte.
+    FirstByte,
+    /// The rest of what begins like HTTP/2's preface.
+    Preface,
+    /// The rest of a request's head.
+    Head,
+    /// The answer to the PING behind the first GOAWAY.
+    Pong,
+    /// The end of the client's side, after the end of ours.
+    End,
 }
 
 impl<A> Connection<A> {
     /// A connection without a ticket is not counted, told or refused: an admin server's.
     pub(super) fn new(
         handle: ShutdownHandle,
-        server: Arc<dyn Source>,
+        home: Arc<dyn Home>,
         ticket: Option<Ticket>,
+        lot: u64,
         peer: A,
     ) -> Self {
         Connection {
             handle,
-            _server: server,
+            home,
             task: AtomicWaker::new(),
             since: Instant::now(),
-            protocol: AtomicU8::new(Protocol::Unknown as u8),
+            lot,
+            protocol: AtomicU8::new(Protocol::Unseen as u8),
             says_close: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             in_flight: AtomicU32::new(0),
-            requested: AtomicBool::new(false),
+            requested: AtomicU32::new(0),
+            after_body: AtomicBool::new(false),
             mid_head: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
+            pong: AtomicU8::new(Pong::NotAsked as u8),
+            lingering: AtomicBool::new(false),
             requests: Mutex::default(),
             ticket,
             peer,
@@ -91,6 +147,10 @@ impl<A: ?Sized> Connection<A> {
         self.ticket.is_some()
     }
 
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        self.home.timeouts()
+    }
+
     pub(super) fn set_protocol(&self, protocol: Protocol) {
         self.protocol.store(protocol as u8, Ordering::Relaxed);
         if protocol == Protocol::Http2 {
@@ -98,10 +158,22 @@ impl<A: ?Sized> Connection<A> {
         }
     }
 
+    fn protocol(&self) -> Protocol {
+        const ALL: [Protocol; 5] = [
+            Protocol::Unseen,
+            Protocol::Handshake,
+            Protocol::Unknown,
+            Protocol::Http1,
+            Protocol::Http2,
+        ];
+        ALL[usize::from(self.protocol.load(Ordering::Relaxed))]
+    }
+
     fn is_http2(&self) -> bool {
         self.protocol.load(Ordering::Relaxed) == Protocol::Http2 as u8
     }
 
+    /// Whether its moment lies in the past.
     pub(super) fn says_close(&self) -> bool {
         self.says_close.load(Ordering::Relaxed)
     }
@@ -110,13 +182,20 @@ impl<A: ?Sized> Connection<A> {
         self.says_close.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a request has ever come on it.
-    pub(super) fn is_requested(&self) -> bool {
+    /// How many requests have come on it.
+    pub(super) fn requested(&self) -> u32 {
         self.requested.load(Ordering::Relaxed)
     }
 
     pub(super) fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends it when nothing more has arrived, half a head or not. What is complete by then is still served.
+    pub(super) fn give_up(&self) {
+        self.say_close();
+        self.given_up.store(true, Ordering::Relaxed);
+        self.end();
     }
 
     /// Whether to answer a dry socket with the end of the stream: asked to end, idle, the last response is out, and no head
@@ -126,8 +205,40 @@ impl<A: ?Sized> Connection<A> {
             && !self.is_http2()
             && self.in_flight() == 0
             && !self.unflushed.load(Ordering::Relaxed)
-            && !self.mid_head.load(Ordering::Relaxed)
+            && (!self.is_mid_head() || self.given_up.load(Ordering::Relaxed))
             && !self.is_upgraded()
+    }
+
+    /// What it waits for from its client, if it does not wait for that without end.
+    pub(super) fn awaits(&self) -> Option<Awaits> {
+        if self.is_upgraded() {
+            return None;
+        }
+        if self.lingering.load(Ordering::Relaxed) {
+            return Some(Awaits::End);
+        }
+        match self.protocol() {
+            Protocol::Unseen => None,
+            Protocol::Handshake => Some(Awaits::Handshake),
+            Protocol::Unknown if self.is_mid_head() => Some(Awaits::Preface),
+            Protocol::Unknown => Some(Awaits::FirstByte),
+            Protocol::Http1 => self.awaits_head().then_some(Awaits::Head),
+            Protocol::Http2 => (self.pong() == Pong::Awaited).then_some(Awaits::Pong),
+        }
+    }
+
+    /// Whether it waits for the rest of a head, as far as that can be known: what comes after a request with a body may
+    /// belong to the body still. In normal service nobody is closed on a guess.
+    fn awaits_head(&self) -> bool {
+        let known = || {
+            !self.after_body.load(Ordering::Relaxed)
+                || self.handle.shared.tracker().stage() != SERVING
+        };
+        self.is_mid_head() && self.in_flight() == 0 && known()
+    }
+
+    fn is_mid_head(&self) -> bool {
+        self.mid_head.load(Ordering::Relaxed)
     }
 
     /// How many requests are in flight.
@@ -173,10 +284,26 @@ impl<A: ?Sized> Connection<A> {
         &self.writer
     }
 
+    pub(super) fn pong(&self) -> Pong {
+        const ALL: [Pong; 4] = [Pong::NotAsked, Pong::Awaited, Pong::Overdue, Pong::Come];
+        ALL[usize::from(self.pong.load(Ordering::Relaxed))]
+    }
+
+    pub(super) fn set_pong(&self, pong: Pong) {
+        self.pong.store(pong as u8, Ordering::Relaxed);
+    }
+
+    /// Our side is closed; the client's is read until it ends.
+    pub(super) fn linger(&self) {
+        self.lingering.store(true, Ordering::Relaxed);
+    }
+
     /// Bytes have come in.
-    pub(super) fn received(&self) {
-        if self.in_flight.load(Ordering::Relaxed) == 0 && !self.is_http2() {
-            self.mid_head.store(true, Ordering::Relaxed);
+    pub(super) fn received(&self, bytes: &[u8]) {
+        if self.in_flight.load(Ordering::Relaxed) == 0 && !self.is_http2() && !self.is_mid_head() {
+            // Empty lines between two requests are no head (RFC 9112, section 2.2).
+            let begun = bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+            self.mid_head.store(begun, Ordering::Relaxed);
         }
     }
 
@@ -191,7 +318,7 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// A request's head is complete. Returns the place under which it is named.
-    pub(super) fn begin<B>(
+    pub(super) fn begin<B: Body>(
         &self,
         request: &Request<B>,
         generation: Generation,
@@ -199,30 +326,29 @@ impl<A: ?Sized> Connection<A> {
     ) -> Option<usize> {
         self.mid_head.store(false, Ordering::Relaxed);
         self.unflushed.store(true, Ordering::Relaxed);
+        self.after_body
+            .store(!request.body().is_end_stream(), Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if !self.requested.load(Ordering::Relaxed) {
-            self.requested.store(true, Ordering::Relaxed);
-            if self.says_close() {
-                self.task.wake();
-            }
+        // All of its requests begin in its own task: nobody else writes this.
+        let before = self.requested();
+        self.requested
+            .store(before.wrapping_add(1), Ordering::Relaxed);
+        if before == 0 && self.says_close() {
+            // A GOAWAY may have waited for it.
+            self.task.wake();
         }
-        let uri = match names {
-            RequestNames::MethodAndPath => Some(request.uri().clone()),
-            RequestNames::Method => None,
-            RequestNames::Off => return None,
-        };
-        Some(self.requests().add(InFlight {
-            method: request.method().clone(),
-            uri,
-            generation,
-            since: Instant::now(),
-        }))
+        let named = InFlight::new(request, generation, names)?;
+        Some(self.requests().add(named))
     }
 
     /// A request is over.
     pub(super) fn finish(&self, place: Option<usize>) {
         if let Some(place) = place {
             let request = self.requests().remove(place);
+            if std::thread::panicking() {
+                let request = request.as_ref().map(InFlight::name);
+                tracing::error!(target: "lameduck", request, "a request's handler or body panicked");
+            }
             // Only now: its buffers may belong to the connection, and the lock is free again.
             drop(request);
         }
@@ -251,31 +377,44 @@ impl Connection {
             }
             Kind::Connection => left.push(LeftBehind {
                 kind,
-                name: format!("{:?} {}", &self.peer, self.doing()),
+                name: self.name(),
                 age: self.since.elapsed(),
             }),
             Kind::Task | Kind::Guard => {}
         }
     }
 
+    /// Its peer, its protocol, and what it is doing.
+    pub(super) fn name(&self) -> String {
+        format!("{:?} ({}: {})", &self.peer, self.speaks(), self.doing())
+    }
+
+    fn speaks(&self) -> &'static str {
+        match self.protocol() {
+            Protocol::Http1 => "HTTP/1",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Unseen | Protocol::Handshake | Protocol::Unknown => "no protocol yet",
+        }
+    }
+
     fn doing(&self) -> String {
-        let protocol = match self.protocol.load(Ordering::Relaxed) {
-            1 => "HTTP/1",
-            2 => "HTTP/2",
-            _ => "no protocol yet",
+        if self.is_upgraded() {
+            return "upgraded".to_owned();
+        }
+        if self.in_flight() > 0 {
+            return self.busy_with();
+        }
+        let doing = match self.awaits() {
+            Some(Awaits::Handshake) => "handshake",
+            Some(Awaits::FirstByte) => "silent",
+            Some(Awaits::Preface | Awaits::Head) => "half-sent head",
+            Some(Awaits::Pong) => "GOAWAY not acknowledged",
+            Some(Awaits::End) => "closed, but not by the client",
+            None if self.is_mid_head() => "half-sent head",
+            None if self.is_sending() => "sending a response",
+            None => "idle",
         };
-        let doing = if self.is_upgraded() {
-            "upgraded".to_owned()
-        } else if self.in_flight() > 0 {
-            self.busy_with()
-        } else if self.mid_head.load(Ordering::Relaxed) {
-            "half-sent head".to_owned()
-        } else if self.is_sending() {
-            "sending a response".to_owned()
-        } else {
-            "idle".to_owned()
-        };
-        format!("({protocol}: {doing})")
+        doing.to_owned()
     }
 
     fn busy_with(&self) -> String {
@@ -296,56 +435,5 @@ impl<A: ?Sized> Drop for Connection<A> {
         if self.is_counted() && !cut && shared.tracker().stage() != SERVING {
             shared.connections.closed.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// The requests in flight on one connection: one on HTTP/1, many on HTTP/2.
-#[derive(Default)]
-struct Requests {
-    first: Option<InFlight>,
-    more: Vec<Option<InFlight>>,
-}
-
-struct InFlight {
-    method: Method,
-    uri: Option<Uri>,
-    generation: Generation,
-    since: Instant,
-}
-
-impl InFlight {
-    /// Method and path, without the query: tokens live there.
-    fn name(&self) -> String {
-        match &self.uri {
-            Some(uri) => format!("{} {}", self.method, uri.path()),
-            None => self.method.to_string(),
-        }
-    }
-}
-
-impl Requests {
-    fn add(&mut self, request: InFlight) -> usize {
-        if self.first.is_none() {
-            self.first = Some(request);
-            return 0;
-        }
-        let free = self.more.iter().position(Option::is_none);
-        let place = free.unwrap_or_else(|| {
-            self.more.push(None);
-            self.more.len() - 1
-        });
-        self.more[place] = Some(request);
-        place + 1
-    }
-
-    fn remove(&mut self, place: usize) -> Option<InFlight> {
-        match place.checked_sub(1) {
-            None => self.first.take(),
-            Some(place) => self.more.get_mut(place).and_then(Option::take),
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &InFlight> {
-        self.first.iter().chain(self.more.iter().flatten())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Server and clients share one runtime of one thread, and its clock is paused: time only moves when nobody has anything to
 //! do. What is on its way through the kernel is no such thing, so `support::pace` lets it move in small steps only, some
-//! thirty times as fast as a real clock.
+//! twenty times as fast as a real clock.
 #![cfg(feature = "hyper")]
 
 mod support;

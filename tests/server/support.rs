@@ -36,7 +36,7 @@ pub(crate) fn coordinator(plan: Plan) -> (ShutdownCoordinator, ShutdownHandle) {
 
 /// Keeps the paused clock from jumping while bytes are between two sockets: each step takes a real moment, too.
 async fn pace() {
-    const STEP: Duration = millis(25);
+    const STEP: Duration = millis(10);
     const MOMENT: Duration = Duration::from_micros(200);
     loop {
         sleep(STEP).await;

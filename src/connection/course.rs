@@ -1,0 +1,109 @@
+//! How far a connection has come on its way out.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::graceful::{GracefulConnection, sealed::Token};
+use super::patience::Leaving;
+use super::spread;
+use super::state::Connection;
+use crate::drain::SERVING;
+use crate::handle::ShutdownHandle;
+use crate::phase::Phase;
+
+/// A connection that was opened a moment ago is about to be used: a GOAWAY that comes before its first request would send
+/// the client away with nothing, to open the next one, which gets the same.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How far a connection has come on its way out.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    step: Step,
+    leaving: Option<Leaving>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Step {
+    /// Normal service.
+    #[default]
+    Serving,
+    /// The shutdown has begun; its own moment comes at `moment`.
+    Waiting { moment: Instant },
+    /// Its moment has come: HTTP/1 responses say close. HTTP/2 gets its GOAWAY as soon as it is not fresh.
+    Asking,
+    /// It has been asked to close, and goes on serving.
+    Asked,
+    /// Close has begun: it closes when it is still idle at `until`.
+    Lingering { until: Instant },
+    /// It closes as soon as it is idle.
+    Ending,
+}
+
+impl Course {
+    /// T0, and the connection's own moment; `None` in normal service.
+    pub(super) const fn leaving(&self) -> Option<Leaving> {
+        self.leaving
+    }
+
+    /// Takes every step whose time has come. Returns when the next one is due.
+    pub(super) fn advance<C: GracefulConnection>(
+        &mut self,
+        state: &Connection,
+        mut connection: Pin<&mut C>,
+    ) -> Option<Instant> {
+        let handle = &state.handle;
+        if handle.shared.tracker().stage() == SERVING || !state.is_counted() {
+            return None;
+        }
+        let now = Instant::now();
+        loop {
+            match self.step {
+                Step::Serving => {
+                    let t0 = handle.shared.t0().unwrap_or(now);
+                    // From the whole window, however late it came: those that come after their moment are asked at once.
+                    let moment = t0 + spread::moment(handle.plan().spread(), state.lot);
+                    self.leaving = Some(Leaving { t0, moment });
+                    self.step = Step::Waiting { moment };
+                }
+                Step::Waiting { moment } => {
+                    if now < moment && !in_close(handle) {
+                        return Some(moment);
+                    }
+                    state.say_close();
+                    self.step = Step::Asking;
+                }
+                Step::Asking => {
+                    let fresh_until = state.since + FRESH.min(handle.plan().linger());
+                    if now < fresh_until && state.requested() == 0 {
+                        return Some(fresh_until);
+                    }
+                    connection.as_mut().ask(Token);
+                    self.step = Step::Asked;
+                }
+                Step::Asked => {
+                    if !in_close(handle) {
+                        return None;
+                    }
+                    let until = now + handle.plan().linger();
+                    self.step = Step::Lingering { until };
+                }
+                Step::Lingering { until } => {
+                    if now < until {
+                        return Some(until);
+                    }
+                    state.end();
+                    connection.as_mut().end(Token);
+                    self.step = Step::Ending;
+                }
+                Step::Ending => return None,
+            }
+        }
+    }
+}
+
+/// Whether Close has begun, or is over.
+fn in_close(handle: &ShutdownHandle) -> bool {
+    handle.phase() >= Some(Phase::Close)
+}

@@ -1,0 +1,224 @@
+//! Following an HTTP/2 connection's frames, as far as its end needs it.
+//!
+//! A server that leaves sends a first GOAWAY and a PING, and the second GOAWAY when the PING is answered (RFC 9113, section
+//! 6.8). hyper waits for that answer without end, and there is no way to tell it that it will not come. So its IO answers in
+//! the client's place, between two frames: then h2 does the rest as it would have.
+
+use tokio::io::ReadBuf;
+
+/// A frame's length, type, flags and stream (RFC 9113, section 4.1).
+const HEAD: usize = 9;
+/// What a PING carries (RFC 9113, section 6.7).
+const PAYLOAD: usize = 8;
+
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
+
+/// Both directions of one connection, from the first byte behind the client's preface on.
+#[derive(Default)]
+pub(super) struct Frames {
+    read: Border,
+    written: Border,
+    /// A GOAWAY has been written.
+    goaway: bool,
+    /// What the PING behind it carries.
+    ping: Option<[u8; PAYLOAD]>,
+    /// The answer in the client's place, as far as it has not been given.
+    answer: Vec<u8>,
+}
+
+impl Frames {
+    /// Follows what the client has sent. Whether the answer to the PING was in it.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
+        let mut answered = false;
+        let ping = self.ping;
+        self.read.follow(bytes, |frame| {
+            answered |= frame.kind() == PING && frame.is_ack() && Some(frame.payload) == ping;
+        });
+        answered
+    }
+
+    /// Follows what has been sent to the client.
+    pub(super) fn written(&mut self, bytes: &[u8]) {
+        let Frames { goaway, ping, .. } = self;
+        self.written.follow(bytes, |frame| match frame.kind() {
+            GOAWAY => *goaway = true,
+            // h2 sends it right behind the first GOAWAY, and pings of its own keep-alive stop there.
+            PING if *goaway && !frame.is_ack() && ping.is_none() => *ping = Some(frame.payload),
+            _ => {}
+        });
+    }
+
+    /// Answers the PING, if this is a place for it: the PING has been sent, and no frame is half read. Then the answer is
+    /// [given](Frames::give) before anything else is read.
+    pub(super) fn answer(&mut self) -> bool {
+        let Some(ping) = self.ping.filter(|_| self.read.is_between_frames()) else {
+            return false;
+        };
+        self.answer = [&[0, 0, PAYLOAD as u8, PING, ACK, 0, 0, 0, 0], &ping[..]].concat();
+        true
+    }
+
+    /// Gives what is left of the answer. `false` when there is nothing.
+    pub(super) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let giving = self.answer.len().min(buf.remaining());
+        buf.put_slice(&self.answer[..giving]);
+        self.answer.drain(..giving);
+        giving > 0
+    }
+}
+
+/// Where one direction is in its frames.
+#[derive(Default)]
+struct Border {
+    frame: Frame,
+    /// How much of the head is there.
+    head: usize,
+    /// How much of the payload is still to come.
+    left: usize,
+    /// How much of the payload is there, as far as it is kept.
+    kept: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Frame {
+    head: [u8; HEAD],
+    /// The first bytes of it.
+    payload: [u8; PAYLOAD],
+}
+
+impl Frame {
+    const fn kind(&self) -> u8 {
+        self.head[3]
+    }
+
+    const fn is_ack(&self) -> bool {
+        self.head[4] & ACK != 0
+    }
+
+    fn length(&self) -> usize {
+        let [a, b, c, ..] = self.head;
+        usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+    }
+}
+
+impl Border {
+    const fn is_between_frames(&self) -> bool {
+        self.head == 0
+    }
+
+    /// Calls `seen` with each frame that is complete.
+    fn follow(&mut self, mut bytes: &[u8], mut seen: impl FnMut(&Frame)) {
+        while !bytes.is_empty() {
+            if self.head < HEAD {
+                let taken = bytes.len().min(HEAD - self.head);
+                self.frame.head[self.head..self.head + taken].copy_from_slice(&bytes[..taken]);
+                self.head += taken;
+                bytes = &bytes[taken..];
+                if self.head < HEAD {
+                    return;
+                }
+                self.left = self.frame.length();
+                self.kept = 0;
+            }
+            let taken = bytes.len().min(self.left);
+            let keep = taken.min(PAYLOAD - self.kept);
+            self.frame.payload[self.kept..self.kept + keep].copy_from_slice(&bytes[..keep]);
+            self.kept += keep;
+            self.left -= taken;
+            bytes = &bytes[taken..];
+            if self.left == 0 {
+                seen(&self.frame);
+                self.head = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// GOAWAY(2^31-1), a DATA frame, PING.
+    const LEAVING: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0\
+        \0\0\x0a\0\0\0\0\0\x010123456789\
+        \0\0\x08\x06\0\0\0\0\0pingpong";
+    const ANSWER: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0pingpong";
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+    fn answered(frames: &mut Frames) -> Option<Vec<u8>> {
+        if !frames.answer() {
+            return None;
+        }
+        let mut answer = Vec::new();
+        loop {
+            let mut part = [0; 5];
+            let mut buf = ReadBuf::new(&mut part);
+            if !frames.give(&mut buf) {
+                return Some(answer);
+            }
+            answer.extend_from_slice(buf.filled());
+        }
+    }
+
+    #[test]
+    fn ping_is_found_behind_the_goaway_however_the_bytes_are_cut() {
+        for cut in 0..LEAVING.len() {
+            let mut frames = Frames::default();
+
+            frames.written(SETTINGS);
+            frames.written(&LEAVING[..cut]);
+            let early = answered(&mut frames);
+            frames.written(&LEAVING[cut..]);
+
+            assert_eq!(early, None, "cut at {cut}");
+            assert_eq!(answered(&mut frames).unwrap(), ANSWER, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn ping_before_the_goaway_is_another_one() {
+        let mut frames = Frames::default();
+
+        frames.written(b"\0\0\x08\x06\0\0\0\0\0keepalve");
+
+        assert_eq!(answered(&mut frames), None);
+    }
+
+    #[test]
+    fn nothing_is_answered_inside_a_frame() {
+        let mut frames = Frames::default();
+        frames.written(LEAVING);
+
+        for byte in &SETTINGS[..8] {
+            frames.read(&[*byte]);
+            assert_eq!(answered(&mut frames), None);
+        }
+        frames.read(&SETTINGS[8..]);
+
+        assert!(frames.answer());
+    }
+
+    #[test]
+    fn clients_answer_is_seen_however_the_bytes_are_cut() {
+        for cut in 0..ANSWER.len() {
+            let mut frames = Frames::default();
+            frames.written(LEAVING);
+
+            frames.read(SETTINGS);
+            let early = frames.read(&ANSWER[..cut]);
+            let seen = frames.read(&ANSWER[cut..]);
+
+            assert_eq!((early, seen), (false, true), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn another_pings_answer_is_not_taken_for_it() {
+        let mut frames = Frames::default();
+        frames.written(LEAVING);
+
+        assert!(!frames.read(b"\0\0\x08\x06\x01\0\0\0\0keepalve"));
+    }
+}

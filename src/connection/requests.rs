@@ -1,0 +1,79 @@
+//! The requests in flight on one connection, as the report names them.
+
+use http::{Method, Request, Uri};
+use tokio::time::Instant;
+
+use super::names::RequestNames;
+use crate::drain::Generation;
+
+/// The requests in flight on one connection: one on HTTP/1, many on HTTP/2.
+#[derive(Default)]
+pub(super) struct Requests {
+    first: Option<InFlight>,
+    more: Vec<Option<InFlight>>,
+}
+
+/// One of them.
+pub(super) struct InFlight {
+    method: Method,
+    uri: Option<Uri>,
+    pub(super) generation: Generation,
+    pub(super) since: Instant,
+}
+
+impl InFlight {
+    /// `None` when requests are not named.
+    pub(super) fn new<B>(
+        request: &Request<B>,
+        generation: Generation,
+        names: RequestNames,
+    ) -> Option<Self> {
+        let uri = match names {
+            RequestNames::MethodAndPath => Some(request.uri().clone()),
+            RequestNames::Method => None,
+            RequestNames::Off => return None,
+        };
+        Some(InFlight {
+            method: request.method().clone(),
+            uri,
+            generation,
+            since: Instant::now(),
+        })
+    }
+
+    /// Method and path, without the query: tokens live there.
+    pub(super) fn name(&self) -> String {
+        match &self.uri {
+            Some(uri) => format!("{} {}", self.method, uri.path()),
+            None => self.method.to_string(),
+        }
+    }
+}
+
+impl Requests {
+    /// Returns the place from which to remove it.
+    pub(super) fn add(&mut self, request: InFlight) -> usize {
+        if self.first.is_none() {
+            self.first = Some(request);
+            return 0;
+        }
+        let free = self.more.iter().position(Option::is_none);
+        let place = free.unwrap_or_else(|| {
+            self.more.push(None);
+            self.more.len() - 1
+        });
+        self.more[place] = Some(request);
+        place + 1
+    }
+
+    pub(super) fn remove(&mut self, place: usize) -> Option<InFlight> {
+        match place.checked_sub(1) {
+            None => self.first.take(),
+            Some(place) => self.more.get_mut(place).and_then(Option::take),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
+        self.first.iter().chain(self.more.iter().flatten())
+    }
+}
