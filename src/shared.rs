@@ -59,7 +59,7 @@ pub(crate) struct Shared {
 pub(crate) struct ConnectionsEnded {
     pub(crate) closed: AtomicU64,
     pub(crate) cut: AtomicU64,
-    /// Those of `cut` whose last response had not been sent whole.
+    /// The responses on those of `cut` that had not been sent whole, though nothing was in flight for them any more.
     pub(crate) cut_sending: AtomicU64,
 }
 

@@ -1,6 +1,6 @@
 //! Following an HTTP/2 connection's frames, as far as its end needs it.
 //!
-//! A server that leaves sends a first GOAWAY and a PING, and the second GOAWAY when the PING is answered (RFC 9113, section
+//! hyper does not say which responses have left: when a body is over, h2 may hold most of it for the client's window. And a server that leaves sends a first GOAWAY and a PING, and the second GOAWAY when the PING is answered (RFC 9113, section
 //! 6.8). hyper waits for that answer without end, and there is no way to tell it that it will not come. So its IO answers in
 //! the client's place, between two frames: then h2 does the rest as it would have.
 
@@ -11,15 +11,28 @@ const HEAD: usize = 9;
 /// What a PING carries (RFC 9113, section 6.7).
 const PAYLOAD: usize = 8;
 
+// Types (RFC 9113, section 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+// Flags.
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What precedes a number of 31 bits.
+const RESERVED: u32 = 1 << 31;
 
 /// Both directions of one connection, from the first byte behind the client's preface on.
 #[derive(Default)]
 pub(super) struct Frames {
     read: Border,
     written: Border,
+    streams: Streams,
     /// A GOAWAY has been written.
     goaway: bool,
     /// What the PING behind it carries.
@@ -31,23 +44,48 @@ pub(super) struct Frames {
 impl Frames {
     /// Follows what the client has sent. Whether the answer to the PING was in it.
     pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
+        let Frames {
+            read,
+            streams,
+            ping,
+            ..
+        } = self;
         let mut answered = false;
-        let ping = self.ping;
-        self.read.follow(bytes, |frame| {
-            answered |= frame.kind() == PING && frame.is_ack() && Some(frame.payload) == ping;
+        read.follow(bytes, |frame| match frame.kind() {
+            HEADERS => streams.begin(frame),
+            CONTINUATION => streams.go_on(frame),
+            RST_STREAM => streams.end(frame.stream()),
+            PING => answered |= frame.has(ACK) && Some(frame.payload) == *ping,
+            _ => {}
         });
         answered
     }
 
     /// Follows what has been sent to the client.
     pub(super) fn written(&mut self, bytes: &[u8]) {
-        let Frames { goaway, ping, .. } = self;
-        self.written.follow(bytes, |frame| match frame.kind() {
-            GOAWAY => *goaway = true,
+        let Frames {
+            written,
+            streams,
+            goaway,
+            ping,
+            ..
+        } = self;
+        written.follow(bytes, |frame| match frame.kind() {
+            DATA | HEADERS if frame.has(END_STREAM) => streams.end(frame.stream()),
+            RST_STREAM => streams.end(frame.stream()),
+            GOAWAY => {
+                *goaway = true;
+                streams.end_above(frame.number());
+            }
             // h2 sends it right behind the first GOAWAY, and pings of its own keep-alive stop there.
-            PING if *goaway && !frame.is_ack() && ping.is_none() => *ping = Some(frame.payload),
+            PING if *goaway && !frame.has(ACK) && ping.is_none() => *ping = Some(frame.payload),
             _ => {}
         });
+    }
+
+    /// How many streams have a whole head, and have not got the end of their response.
+    pub(super) fn unanswered(&self) -> usize {
+        self.streams.open.len()
     }
 
     /// Answers the PING, if this is a place for it: the PING has been sent, and no frame is half read. Then the answer is
@@ -66,6 +104,48 @@ impl Frames {
         buf.put_slice(&self.answer[..giving]);
         self.answer.drain(..giving);
         giving > 0
+    }
+}
+
+/// The streams that the client has opened.
+#[derive(Default)]
+struct Streams {
+    /// Those whose response has not been sent whole. As many as the server allows at once, at most.
+    open: Vec<u32>,
+    highest: u32,
+    /// The head of `highest` goes on in another frame.
+    in_head: bool,
+    /// The second GOAWAY has been sent: a stream above this is none.
+    last: Option<u32>,
+}
+
+impl Streams {
+    fn begin(&mut self, frame: &Frame) {
+        let stream = frame.stream();
+        // Otherwise these are trailers.
+        if stream > self.highest {
+            self.highest = stream;
+            self.in_head = true;
+            self.go_on(frame);
+        }
+    }
+
+    fn go_on(&mut self, frame: &Frame) {
+        if self.in_head && frame.has(END_HEADERS) {
+            self.in_head = false;
+            if self.last.is_none_or(|last| self.highest <= last) {
+                self.open.push(self.highest);
+            }
+        }
+    }
+
+    fn end(&mut self, stream: u32) {
+        self.open.retain(|open| *open != stream);
+    }
+
+    fn end_above(&mut self, last: u32) {
+        self.last = Some(last);
+        self.open.retain(|open| *open <= last);
     }
 }
 
@@ -93,8 +173,19 @@ impl Frame {
         self.head[3]
     }
 
-    const fn is_ack(&self) -> bool {
-        self.head[4] & ACK != 0
+    const fn has(&self, flag: u8) -> bool {
+        self.head[4] & flag != 0
+    }
+
+    fn stream(&self) -> u32 {
+        let [.., a, b, c, d] = self.head;
+        u32::from_be_bytes([a, b, c, d]) & !RESERVED
+    }
+
+    /// The number at the begin of the payload: a GOAWAY's last stream.
+    fn number(&self) -> u32 {
+        let [a, b, c, d, ..] = self.payload;
+        u32::from_be_bytes([a, b, c, d]) & !RESERVED
     }
 
     fn length(&self) -> usize {
@@ -220,5 +311,49 @@ mod tests {
         frames.written(LEAVING);
 
         assert!(!frames.read(b"\0\0\x08\x06\x01\0\0\0\0keepalve"));
+    }
+
+    /// A frame without a payload.
+    fn empty(kind: u8, flags: u8, stream: u8) -> [u8; HEAD] {
+        [0, 0, 0, kind, flags, 0, 0, 0, stream]
+    }
+
+    #[test]
+    fn stream_is_unanswered_from_the_end_of_its_head_to_the_end_of_its_response() {
+        let mut frames = Frames::default();
+        let mut seen = Vec::new();
+
+        frames.read(&empty(HEADERS, 0, 1));
+        seen.push(frames.unanswered());
+        frames.read(&empty(CONTINUATION, END_HEADERS, 1));
+        frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 3));
+        seen.push(frames.unanswered());
+        frames.written(&empty(HEADERS, END_HEADERS, 1));
+        frames.written(&empty(DATA, 0, 1));
+        seen.push(frames.unanswered());
+        frames.written(&empty(DATA, END_STREAM, 1));
+        // h2 asks a client that still uploads to stop.
+        frames.written(&empty(RST_STREAM, 0, 1));
+        // Trailers open nothing.
+        frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 1));
+        seen.push(frames.unanswered());
+        frames.read(&empty(RST_STREAM, 0, 3));
+        seen.push(frames.unanswered());
+
+        assert_eq!(seen, [0, 2, 2, 1, 0]);
+    }
+
+    #[test]
+    fn stream_above_the_last_goaway_is_none() {
+        let mut frames = Frames::default();
+        frames.written(LEAVING);
+
+        frames.read(&empty(HEADERS, END_HEADERS, 1));
+        frames.read(&empty(HEADERS, END_HEADERS, 3));
+        let before = frames.unanswered();
+        frames.written(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0");
+        frames.read(&empty(HEADERS, END_HEADERS, 5));
+
+        assert_eq!((before, frames.unanswered()), (2, 1));
     }
 }

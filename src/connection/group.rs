@@ -186,11 +186,10 @@ impl Source for Group {
         }
         let counts = &self.handle.shared.connections;
         for connection in self.each() {
-            if connection.is_sending() {
-                counts.cut_sending.fetch_add(1, Ordering::Relaxed);
-            }
+            let sending = u64::from(connection.sending());
             if connection.cut() {
                 counts.cut.fetch_add(1, Ordering::Relaxed);
+                counts.cut_sending.fetch_add(sending, Ordering::Relaxed);
             }
         }
     }

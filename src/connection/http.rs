@@ -72,6 +72,10 @@ pin_project! {
         Sniffing {
             io: Option<Io<I>>,
         },
+        // Nothing came on it.
+        Ending {
+            io: Io<I>,
+        },
         Http1 {
             #[pin]
             inner: http1::UpgradeableConnection<TokioIo<Io<I>>, V>,
@@ -130,11 +134,13 @@ where
                 }
                 StageProj::Sniffing { io: sniffing } => {
                     let io = sniffing.as_mut().expect("polled after it was over");
-                    let Some(protocol) = ready!(io.poll_sniff(cx))? else {
-                        *sniffing = None;
-                        return Poll::Ready(Ok(()));
+                    let protocol = ready!(io.poll_sniff(cx))?;
+                    let io = sniffing.take().expect("there a moment ago");
+                    let Some(protocol) = protocol else {
+                        this.stage.set(Stage::Ending { io });
+                        continue;
                     };
-                    let io = TokioIo::new(sniffing.take().expect("there a moment ago"));
+                    let io = TokioIo::new(io);
                     let Parts { service, builders } =
                         this.parts.take().expect("taken once, for the one version");
                     match protocol {
@@ -146,8 +152,15 @@ where
                         },
                     }
                 }
+                StageProj::Ending { io } => {
+                    return Pin::new(io).poll_shutdown(cx).map_err(Into::into);
+                }
                 StageProj::Http1 { inner } => return inner.poll(cx).map_err(Into::into),
-                StageProj::Http2 { inner } => return inner.poll(cx).map_err(Into::into),
+                StageProj::Http2 { inner } => match inner.poll(cx) {
+                    // The last response has just been sent: h2 has to be polled for the GOAWAY.
+                    Poll::Pending if self.as_mut().owes_goaway() => continue,
+                    poll => return poll.map_err(Into::into),
+                },
             };
             this.stage.set(next);
         }
@@ -164,18 +177,22 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// Sends HTTP/2's first GOAWAY when it is time. hyper does not mind being told more than once.
-    fn say_goaway(self: Pin<&mut Self>) {
-        let this = self.project();
-        let idle = || this.state.in_flight() == 0;
-        let due = (*this.asked && *this.goaway) || (*this.ending && idle());
-        if !due || this.state.pong() != Pong::NotAsked {
+    /// Sends HTTP/2's first GOAWAY when it is time.
+    fn say_goaway(mut self: Pin<&mut Self>) {
+        if !self.as_mut().owes_goaway() {
             return;
         }
+        let this = self.project();
         if let StageProj::Http2 { inner } = this.stage.project() {
             inner.graceful_shutdown();
             this.state.set_pong(Pong::Awaited);
         }
+    }
+
+    fn owes_goaway(self: Pin<&mut Self>) -> bool {
+        let this = self.project();
+        let due = (*this.asked && *this.goaway) || (*this.ending && this.state.is_idle());
+        due && this.state.pong() == Pong::NotAsked
     }
 }
 

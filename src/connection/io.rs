@@ -93,7 +93,21 @@ impl<I> Io<I> {
             if frames.read(bytes) {
                 self.state.set_pong(Pong::Come);
             }
+            self.state.set_unanswered(frames.unanswered());
         }
+    }
+
+    /// Looks at what has been sent to the client.
+    fn sent<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, mut left: usize) {
+        let Some(frames) = &mut self.frames else {
+            return;
+        };
+        for buf in bufs {
+            let part = left.min(buf.len());
+            frames.written(&buf[..part]);
+            left -= part;
+        }
+        self.state.set_unanswered(frames.unanswered());
     }
 
     /// Gives what was not read just now: what the sniffing has read, or an answer in the client's place.
@@ -217,9 +231,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
     ) -> Poll<io::Result<usize>> {
         self.writable(cx)?;
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
-        if let Some(frames) = &mut self.frames {
-            frames.written(&buf[..written]);
-        }
+        self.sent([buf], written);
         Poll::Ready(Ok(written))
     }
 
@@ -261,14 +273,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
     ) -> Poll<io::Result<usize>> {
         self.writable(cx)?;
         let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
-        if let Some(frames) = &mut self.frames {
-            let mut left = written;
-            for buf in bufs {
-                let part = left.min(buf.len());
-                frames.written(&buf[..part]);
-                left -= part;
-            }
-        }
+        self.sent(bufs.iter().map(|buf| &**buf), written);
         Poll::Ready(Ok(written))
     }
 

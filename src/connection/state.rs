@@ -54,6 +54,8 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     mid_head: AtomicBool,
     /// hyper may still hold a part of the last response.
     unflushed: AtomicBool,
+    /// How many streams of HTTP/2 have not got the end of their response.
+    unanswered: AtomicU32,
     /// What has become of the PING behind an HTTP/2 connection's first GOAWAY.
     pong: AtomicU8,
     /// Half-closed: the client has yet to end its side.
@@ -133,6 +135,7 @@ impl<A> Connection<A> {
             after_body: AtomicBool::new(false),
             mid_head: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
             pong: AtomicU8::new(Pong::NotAsked as u8),
             lingering: AtomicBool::new(false),
             requests: Mutex::default(),
@@ -198,13 +201,12 @@ impl<A: ?Sized> Connection<A> {
         self.end();
     }
 
-    /// Whether to answer a dry socket with the end of the stream: asked to end, idle, the last response is out, and no head
-    /// is on its way. Never on HTTP/2: what a body has handed over there may wait for the client's window, and GOAWAY ends it.
+    /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head is on its way. Never on
+    /// HTTP/2, which GOAWAY ends.
     pub(super) fn should_end(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
             && !self.is_http2()
-            && self.in_flight() == 0
-            && !self.unflushed.load(Ordering::Relaxed)
+            && self.is_idle()
             && (!self.is_mid_head() || self.given_up.load(Ordering::Relaxed))
             && !self.is_upgraded()
     }
@@ -246,12 +248,25 @@ impl<A: ?Sized> Connection<A> {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Whether the handler is done with a response that hyper has not sent yet. Not known of HTTP/2.
-    pub(super) fn is_sending(&self) -> bool {
-        self.in_flight() == 0
-            && self.unflushed.load(Ordering::Relaxed)
-            && !self.is_http2()
-            && !self.is_upgraded()
+    /// How many responses have not been sent whole, though their handlers and bodies are done.
+    pub(super) fn sending(&self) -> u32 {
+        if self.is_upgraded() {
+            return 0;
+        }
+        if self.is_http2() {
+            let unanswered = self.unanswered.load(Ordering::Relaxed);
+            return unanswered.saturating_sub(self.in_flight());
+        }
+        u32::from(self.in_flight() == 0 && self.unflushed.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_unanswered(&self, streams: usize) {
+        self.unanswered.store(streams as u32, Ordering::Relaxed);
+    }
+
+    /// Whether every request on it has got the whole of its response.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight() == 0 && self.sending() == 0
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -411,7 +426,7 @@ impl Connection {
             Some(Awaits::Pong) => "GOAWAY not acknowledged",
             Some(Awaits::End) => "closed, but not by the client",
             None if self.is_mid_head() => "half-sent head",
-            None if self.is_sending() => "sending a response",
+            None if self.sending() > 0 => "sending a response",
             None => "idle",
         };
         doing.to_owned()
