@@ -14,13 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::frames::*;
 use crate::support::*;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-const SETTINGS_ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
-/// `GET http://test/` on stream 1, whole.
-const GET: &[u8] = b"\0\0\x09\x01\x05\0\0\0\x01\x82\x86\x84\x41\x04test";
 
 #[tokio::test(start_paused = true)]
 async fn prior_knowledge_is_served_and_told_by_goaway() {
@@ -45,7 +40,7 @@ async fn prior_knowledge_is_served_and_told_by_goaway() {
 async fn an_idle_connection_is_told_by_one_pair_of_goaways_with_no_request_needed() {
     let (shutdown, handle) = coordinator(cluster());
     let (address, _) = start(hello(), &handle).await;
-    let mut client = raw(address).await;
+    let mut client = Raw::connect(address).await;
 
     let run = begin(shutdown);
     let first = client.frame_of(GOAWAY).await;
@@ -67,7 +62,7 @@ async fn an_idle_connection_is_told_by_one_pair_of_goaways_with_no_request_neede
 async fn a_stream_that_is_opened_between_both_goaways_is_served() {
     let (shutdown, handle) = coordinator(cluster());
     let (address, _) = start(hello(), &handle).await;
-    let mut client = raw(address).await;
+    let mut client = Raw::connect(address).await;
 
     let run = begin(shutdown);
     let ping = client.frame_of(PING).await;
@@ -114,7 +109,7 @@ async fn a_response_that_waits_for_the_window_in_close_arrives_whole() {
     let app = Router::new().route("/", get(|| async { vec![7_u8; LENGTH] }));
     let (shutdown, handle) = coordinator(Plan::immediate());
     let (address, _) = start(app, &handle).await;
-    let mut client = raw(address).await;
+    let mut client = Raw::connect(address).await;
     client.0.send(GET).await;
     let mut received = 0;
     while received < WINDOW {
@@ -183,7 +178,7 @@ async fn a_peer_that_never_answers_ping_still_gets_its_open_stream() {
     let gate = Gate::new();
     let (shutdown, handle) = coordinator(Plan::immediate());
     let (address, _) = start(gated(&gate), &handle).await;
-    let mut client = raw(address).await;
+    let mut client = Raw::connect(address).await;
     client.0.send(GET).await;
     gate.entered().await;
 
@@ -231,60 +226,4 @@ async fn connect(address: SocketAddr) -> (SendRequest<Body>, Connection) {
 fn to(path: &str) -> Request<Body> {
     let uri = format!("http://test{path}");
     Request::builder().uri(uri).body(Body::empty()).unwrap()
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-
-/// Speaks HTTP/2 frame by frame.
-struct Raw(Client);
-
-async fn raw(address: SocketAddr) -> Raw {
-    let mut client = Client::connect(address).await;
-    client
-        .send([PREFACE, SETTINGS, SETTINGS_ACK].concat())
-        .await;
-    settle().await;
-    Raw(client)
-}
-
-impl Raw {
-    /// The next frame of this kind; those of the connection's set-up are passed over.
-    async fn frame_of(&mut self, kind: u8) -> Frame {
-        const SETTINGS: u8 = 4;
-        const WINDOW_UPDATE: u8 = 8;
-        loop {
-            let head = self.0.exactly(9).await;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let payload = self.0.exactly(length as usize).await;
-            if head[3] == kind {
-                return Frame { payload };
-            }
-            // A GOAWAY is not passed over when another is looked for: there are two, and no more.
-            let expected = match head[3] {
-                SETTINGS | WINDOW_UPDATE | HEADERS | DATA => true,
-                GOAWAY => matches!(kind, PING | DATA),
-                _ => false,
-            };
-            assert!(expected, "frame {} before {kind}", head[3]);
-        }
-    }
-}
-
-/// A WINDOW_UPDATE of 1 MB for a stream, or for the connection, which is 0.
-fn wider(stream: u8) -> [u8; 13] {
-    [0, 0, 4, 8, 0, 0, 0, 0, stream, 0, 0x10, 0, 0]
-}
-
-struct Frame {
-    payload: Vec<u8>,
-}
-
-impl Frame {
-    /// The answer to a PING.
-    fn answer(&self) -> Vec<u8> {
-        [&[0, 0, 8, PING, 1, 0, 0, 0, 0], &*self.payload].concat()
-    }
 }

@@ -5,12 +5,19 @@
 //! twenty times as fast as a real clock.
 #![cfg(feature = "hyper")]
 
+mod frames;
+mod pipes;
 mod support;
 
 mod admin;
+mod bounds;
+mod goaway;
 mod group;
 mod http1;
 mod http2;
+mod linger;
 mod listener;
+mod panics;
 mod service;
+mod tls;
 mod upgrade;

@@ -1,0 +1,105 @@
+//! `Server::goaway(false)`, for proxies that take a GOAWAY for a failure; and what comes after the second one.
+
+use axum::Router;
+use lameduck::{Phase, Server, ShutdownHandle};
+use tokio::time::sleep;
+
+use crate::frames::*;
+use crate::pipes::*;
+use crate::support::*;
+
+fn serve_without(app: Router, handle: &ShutdownHandle) -> Door {
+    let (door, listener) = pipes();
+    Server::new(handle).goaway(false).serve(listener, app);
+    door
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_goaway_an_http2_connection_is_served_and_not_told_before_close() {
+    let (shutdown, handle) = exact(cluster());
+    let door = serve_without(hello(), &handle);
+    let mut client = door.http2().await;
+    sleep(seconds(5)).await;
+
+    let run = begin(shutdown);
+    sleep(seconds(9)).await;
+    client.0.send(GET).await;
+    // It would come before the answer.
+    let body = client.frame_of(DATA).await;
+    assert_eq!(handle.phase(), Some(Phase::LameDuck));
+    let (ping, took) = timed(client.frame_of(PING)).await;
+    client.0.send(ping.answer()).await;
+    let last = client.frame_of(GOAWAY).await;
+
+    assert_eq!(body.payload, b"hello");
+    // 1 s into Close, which begins with the end of LameDuck here: it lingers as an idle HTTP/1 connection does.
+    assert_took(took, seconds(2));
+    assert_eq!(last.payload, [0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(client.0.end().await.unwrap(), b"");
+    drop(client);
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_goaway_a_busy_connection_is_told_when_its_last_stream_is_over() {
+    let gate = Gate::new();
+    let (shutdown, handle) = exact(cluster());
+    let door = serve_without(gated(&gate), &handle);
+    let mut client = door.http2().await;
+    client.0.send(GET).await;
+    gate.entered().await;
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::Close).await;
+    sleep(seconds(3)).await;
+    gate.open();
+    let body = client.frame_of(DATA).await;
+    let ping = client.frame_of(PING).await;
+    client.0.send(ping.answer()).await;
+
+    assert_eq!(body.payload, b"hello");
+    assert_eq!(
+        client.0.end().await.unwrap().len(),
+        17,
+        "one GOAWAY is left"
+    );
+    drop(client);
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
+// Case 48.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_opened_after_the_second_goaway_is_not_handled() {
+    const LATE: u8 = 3;
+    let gate = Gate::new();
+    let (shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    lameduck::serve(listener, gated(&gate), &handle);
+    let mut client = door.http2().await;
+    client.0.send(GET).await;
+    gate.entered().await;
+
+    let run = begin(shutdown);
+    let ping = client.frame_of(PING).await;
+    client.0.send(ping.answer()).await;
+    let last = client.frame_of(GOAWAY).await;
+    let mut late = GET.to_vec();
+    late[8] = LATE;
+    client.0.send(late).await;
+    settle().await;
+    let in_flight = handle.in_flight();
+    gate.open();
+    let body = client.frame_of(DATA).await;
+
+    assert_eq!(last.payload, [0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(in_flight, 1);
+    assert_eq!(body.payload, b"hello");
+    assert_eq!(client.0.end().await.unwrap(), b"");
+    drop(client);
+    let report = soon(run).await.unwrap();
+    assert!(report.is_clean());
+    assert_eq!(
+        report.traffic.served, 0,
+        "the one that was served came before"
+    );
+}
