@@ -252,7 +252,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
         if let Closing::Open | Closing::Ended = self.closing {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
             self.closing = match self.closing {
-                Closing::Open if !self.state.timeouts().lingering_close.is_zero() => {
+                Closing::Open => {
                     self.state.linger();
                     Closing::Lingering { discarded: 0 }
                 }

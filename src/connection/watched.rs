@@ -77,7 +77,7 @@ impl<C: GracefulConnection> Watched<C> {
         ControlFlow::Continue(step.into_iter().chain(client).min())
     }
 
-    /// Ready when it is `due`.
+    /// Ready when it is `due`, or earlier: the timer may be set for what has been over since.
     fn poll_timer(self: Pin<&mut Self>, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
         let timer = self
             .project()
@@ -86,14 +86,7 @@ impl<C: GracefulConnection> Watched<C> {
         if timer.deadline() > due || timer.is_elapsed() {
             timer.as_mut().reset(due);
         }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= due {
-                return Poll::Ready(());
-            }
-            // It went off for what has been over since.
-            timer.as_mut().reset(due);
-        }
+        timer.as_mut().poll(cx)
     }
 
     /// The client has been waited for long enough. Returns whether the connection is to be dropped for it.

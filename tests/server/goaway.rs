@@ -67,6 +67,37 @@ async fn without_goaway_a_busy_connection_is_told_when_its_last_stream_is_over()
     assert!(soon(run).await.unwrap().is_clean());
 }
 
+// h2 has all of the response, and the client's window lets it go only in Close: nothing else wakes the connection then.
+#[tokio::test(start_paused = true)]
+async fn without_goaway_a_connection_is_told_when_its_last_response_has_left() {
+    const LENGTH: usize = 100_000;
+    const WINDOW: usize = 65_535;
+    let app = Router::new().fallback(|| async { vec![7_u8; LENGTH] });
+    let (shutdown, handle) = exact(cluster());
+    let door = serve_without(app, &handle);
+    let mut client = door.http2().await;
+    client.0.send(GET).await;
+    let mut received = 0;
+    while received < WINDOW {
+        received += client.frame_of(DATA).await.payload.len();
+    }
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::Close).await;
+    sleep(seconds(3)).await;
+    client.0.send([wider(0), wider(1)].concat()).await;
+    while received < LENGTH {
+        received += client.frame_of(DATA).await.payload.len();
+    }
+    let (ping, took) = timed(client.frame_of(PING)).await;
+    client.0.send(ping.answer()).await;
+    drop(client);
+
+    assert_eq!(received, LENGTH);
+    assert_took(took, std::time::Duration::ZERO);
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
 // Case 48.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_opened_after_the_second_goaway_is_not_handled() {

@@ -229,6 +229,31 @@ async fn bytes_behind_the_upgrade_request_reach_the_upgraded_task() {
     assert_eq!(&soon(ends.recv()).await.unwrap(), b"first");
 }
 
+// A tunnel may be closed in one direction: what still comes in the other is the application's, not ours to discard.
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_upgraded_connection_still_gets_what_the_client_sends() {
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let app = raw_upgrade(async move |io| {
+        let mut io = io.into_inner();
+        io.shutdown().await.unwrap();
+        let mut rest = String::new();
+        io.read_to_string(&mut rest).await.unwrap();
+        ended.send(rest).unwrap();
+    });
+    let (_shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(app, &handle).await;
+    let mut client = Client::connect(address).await;
+    client.send(UPGRADE).await;
+    client.until(b"\r\n\r\n").await;
+
+    let end = client.end().await.unwrap();
+    client.send("the rest").await;
+    client.half_close().await;
+
+    assert_eq!(end, b"");
+    assert_eq!(soon(ends.recv()).await.unwrap(), "the rest");
+}
+
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n";
 
 type Socket = WebSocketStream<TcpStream>;
