@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
+#[cfg(target_os = "linux")]
+use super::last_call;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
@@ -64,6 +66,13 @@ pub trait Accept: Send + 'static {
     /// it was accepted, too many open files. Any other ends the server, which triggers the shutdown.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Peer)>>;
 
+    /// The listener is about to close: from now on nobody new should begin, and those who have begun may finish. Connections
+    /// are accepted for some milliseconds more, if any came lately; then [`close`](Accept::close) is called.
+    ///
+    /// Between the last look into the queue and the close there is always a moment in which a connection can be completed,
+    /// and reset. Does nothing by default; the listeners that this is implemented for close that gap on Linux.
+    fn last_call(&mut self) {}
+
     /// Takes every connection that the kernel has completed, then closes the listener.
     ///
     /// Closing a listener resets what is still in its queue. `poll_accept` being pending does not say that there is nothing:
@@ -78,6 +87,11 @@ impl Accept for TcpListener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(TcpListener::poll_accept(self, cx))?;
         Poll::Ready(Ok((no_delay(stream), peer)))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn last_call(&mut self) {
+        last_call::tcp(self);
     }
 
     fn close(self) -> Vec<(TcpStream, SocketAddr)> {
@@ -102,6 +116,11 @@ impl Accept for tokio::net::UnixListener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Peer)>> {
         let (stream, peer) = ready!(tokio::net::UnixListener::poll_accept(self, cx))?;
         Poll::Ready(Ok((stream, peer.into())))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn last_call(&mut self) {
+        last_call::unix(self);
     }
 
     fn close(self) -> Vec<(Self::Io, Self::Peer)> {

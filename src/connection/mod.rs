@@ -4,7 +4,8 @@
 //! sent. So a connection is driven from outside: it is counted before its task is spawned, asked to close at its own moment
 //! of the spread, and cut at Close's deadline.
 //!
-//! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from.
+//! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from, `last_call` what comes before
+//!   its close.
 //! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
 //! - `watched` tells a connection when its time has come, at its moment of the `spread`; `graceful` says what each kind of connection makes of it.
 //! - `patience` says how long it waits for its client, by the `timeouts` of its server.
@@ -18,6 +19,8 @@ mod group;
 mod handshake;
 mod http;
 mod io;
+#[cfg(target_os = "linux")]
+mod last_call;
 mod listener;
 mod names;
 mod patience;

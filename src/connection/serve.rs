@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
 use super::group::Group;
@@ -31,6 +31,13 @@ use crate::reason::Reason;
 
 /// How long the accept loop waits when the process is out of file descriptors or memory.
 const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+
+/// If a connection came within this time, others may be in their handshakes when the listener closes.
+const LATELY: Duration = Duration::from_millis(100);
+/// They are waited for until none has come for so long, a round trip in a cluster and more,
+const QUIET: Duration = Duration::from_millis(20);
+/// but no longer than this.
+const LAST_CALL: Duration = Duration::from_millis(50);
 
 /// Serves HTTP/1 and HTTP/2 on `listener` until the shutdown closes it, at the end of Close.
 ///
@@ -174,12 +181,16 @@ where
     let mut closing = pin!(spawner.group.closing());
     let mut open = !late;
     let mut failure = None;
+    let mut last = None;
     while open {
         tokio::select! {
             biased;
             () = &mut closing => open = false,
             accepted = poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
-                Ok((io, peer)) => spawner.spawn(io, peer),
+                Ok((io, peer)) => {
+                    last = Some(Instant::now());
+                    spawner.spawn(io, peer);
+                }
                 // A listener that says so for ever must not keep the others from running.
                 Err(error) if is_about_one_connection(&error) => yield_now().await,
                 Err(error) if passes_with_time(&error) => {
@@ -196,11 +207,28 @@ where
             },
         }
     }
+    listener.last_call();
+    if last.is_some_and(|last| last.elapsed() < LATELY) {
+        let latest = Instant::now() + LAST_CALL;
+        while let Some((io, peer)) = accept_until_quiet(&mut listener, latest).await {
+            spawner.spawn(io, peer);
+        }
+    }
     // Also when it failed: what the kernel had completed by then is served.
     for (io, peer) in listener.close() {
         spawner.spawn(io, peer);
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// One more connection; `None` when none has come for a while, or none can come.
+async fn accept_until_quiet<L: Accept>(
+    listener: &mut L,
+    latest: Instant,
+) -> Option<(L::Io, L::Peer)> {
+    let quiet = latest.min(Instant::now() + QUIET);
+    let accepted = timeout_at(quiet, poll_fn(|cx| listener.poll_accept(cx)));
+    accepted.await.ok()?.ok()
 }
 
 /// Starts a server's connections.
