@@ -6,8 +6,11 @@ mod process;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use process::{Process, Scratch};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// A short schedule: these tests are about the examples, not about the times.
 const SHORT: &[(&str, &str)] = &[
@@ -99,6 +102,38 @@ fn own_accept_loop_serves_and_leaves() {
     let report = stop(server);
 
     assert!(hello.ends_with("hello\n"), "{hello}");
+    assert!(report.contains("clean: SIGTERM"), "{report}");
+}
+
+#[test]
+fn tls_serves_with_the_certificate_that_it_is_given() {
+    let scratch = Scratch::new("example-tls");
+    let (certificate, key) = (scratch.path("certificate.pem"), scratch.path("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let mut server = Process::example("tls", &[ANYWHERE, &certificate, &key], SHORT);
+    let line = server.line();
+    let address = word_after(&line, "on").replace("https://", "");
+
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(tls, TcpStream::connect(address).unwrap());
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    // An end without close_notify would be an error.
+    stream.read_to_string(&mut answer).unwrap();
+    drop(stream);
+    let report = stop(server);
+
+    assert!(answer.ends_with("hello over HTTP/1.1\n"), "{answer}");
     assert!(report.contains("clean: SIGTERM"), "{report}");
 }
 
