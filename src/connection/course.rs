@@ -14,7 +14,9 @@ use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
 
 /// A connection that was opened a moment ago is about to be used: a GOAWAY that comes before its first request would send
-/// the client away with nothing, to open the next one, which gets the same.
+/// the client away with nothing, to open the next one, which gets the same. And a client often has more than one request
+/// for it: hyper's fails one that it has just sent when a GOAWAY comes in the same instant. So it comes when the first ones
+/// have been answered.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How far a connection has come on its way out.
@@ -76,7 +78,8 @@ impl Course {
                 }
                 Step::Asking => {
                     let fresh_until = state.since + FRESH.min(handle.plan().linger());
-                    if now < fresh_until && state.requested() == 0 {
+                    let used = state.requested() > 0 && state.is_idle();
+                    if now < fresh_until && !used {
                         return Some(fresh_until);
                     }
                     connection.as_mut().ask(Token);

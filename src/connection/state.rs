@@ -261,7 +261,20 @@ impl<A: ?Sized> Connection<A> {
     }
 
     pub(super) fn set_unanswered(&self, streams: usize) {
-        self.unanswered.store(streams as u32, Ordering::Relaxed);
+        let before = self.unanswered.swap(streams as u32, Ordering::Relaxed);
+        if before > 0 && streams == 0 {
+            self.became_idle();
+        }
+    }
+
+    /// Wakes its task, if that has waited for this.
+    fn became_idle(&self) {
+        let owes_goaway = || {
+            self.says_close() && self.is_http2() && self.pong() == Pong::NotAsked && self.is_idle()
+        };
+        if self.ending.load(Ordering::Relaxed) || owes_goaway() {
+            self.task.wake();
+        }
     }
 
     /// Whether every request on it has got the whole of its response.
@@ -326,9 +339,7 @@ impl<A: ?Sized> Connection<A> {
     pub(super) fn flushed(&self) {
         if self.in_flight.load(Ordering::Relaxed) == 0 && self.unflushed.load(Ordering::Relaxed) {
             self.unflushed.store(false, Ordering::Relaxed);
-            if self.ending.load(Ordering::Relaxed) {
-                self.task.wake();
-            }
+            self.became_idle();
         }
     }
 
@@ -348,10 +359,6 @@ impl<A: ?Sized> Connection<A> {
         let before = self.requested();
         self.requested
             .store(before.wrapping_add(1), Ordering::Relaxed);
-        if before == 0 && self.says_close() {
-            // A GOAWAY may have waited for it.
-            self.task.wake();
-        }
         let named = InFlight::new(request, generation, names)?;
         Some(self.requests().add(named))
     }
@@ -368,9 +375,7 @@ impl<A: ?Sized> Connection<A> {
             drop(request);
         }
         self.in_flight.fetch_sub(1, Ordering::Release);
-        if self.ending.load(Ordering::Relaxed) {
-            self.task.wake();
-        }
+        self.became_idle();
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {

@@ -227,3 +227,33 @@ fn to(path: &str) -> Request<Body> {
     let uri = format!("http://test{path}");
     Request::builder().uri(uri).body(Body::empty()).unwrap()
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_under_way_at_its_connections_moment_is_finished() {
+    let app = Router::new().fallback(axum::routing::any(|body: String| async move { body }));
+    let (shutdown, handle) = coordinator(cluster());
+    let (address, _) = start(app, &handle).await;
+    let (mut client, connection) = connect(address).await;
+    let (pieces, body) = tokio::sync::mpsc::channel::<&str>(1);
+    let body = futures_util::stream::unfold(body, async |mut body| {
+        let piece = body.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(piece), body))
+    });
+    let request = Request::post("http://test/")
+        .body(Body::from_stream(body))
+        .unwrap();
+    let response = tokio::spawn(client.send_request(request));
+    pieces.send("first ").await.unwrap();
+    sleep(seconds(2)).await;
+
+    let run = begin(shutdown);
+    sleep(seconds(5)).await;
+    let _ = pieces.send("second").await;
+    drop(pieces);
+    let response = soon(response).await.unwrap().unwrap();
+
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "first second");
+    assert!(soon(connection).await.unwrap().is_ok());
+    assert!(soon(run).await.unwrap().is_clean());
+}
