@@ -26,7 +26,7 @@ use std::time::Duration;
 /// | [`silent`](Timeouts::silent) | 60 s | 1 s |
 /// | [`handshake`](Timeouts::handshake) | 10 s | 2 s |
 /// | [`pong`](Timeouts::pong) | – | 1 s |
-/// | [`lingering_close`](Timeouts::lingering_close) | 1 s, or 64 KiB | the same |
+/// | [`lingering_close`](Timeouts::lingering_close) | 1 s, however much that is | the same |
 ///
 /// `Duration::MAX` means for ever, in the end to Close's deadline. Zero means not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Timeouts {
             handshake: Limit::seconds(10, 2),
             pong: Duration::from_secs(1),
             lingering_close: Duration::from_secs(1),
-            discarded: 64 * 1024,
+            discarded: usize::MAX,
         }
     }
 
@@ -100,7 +100,8 @@ impl Timeouts {
     }
 
     /// For the client's end of a connection that we have closed (RFC 9112, section 9.6): what it still sends is read and
-    /// discarded, up to `bytes`. Closing at once would make the kernel send a reset, which can destroy the response.
+    /// discarded, up to `bytes`. Closing at once would make the kernel send a reset, which can destroy the response. So does
+    /// closing when `bytes` have come and more is on its way; the default has no such limit.
     pub const fn lingering_close(mut self, time: Duration, bytes: usize) -> Self {
         self.lingering_close = time;
         self.discarded = bytes;

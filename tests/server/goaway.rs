@@ -98,6 +98,48 @@ async fn without_goaway_a_connection_is_told_when_its_last_response_has_left() {
     assert!(soon(run).await.unwrap().is_clean());
 }
 
+// Case 41. A client that has just connected may be about to send more, and some fail what they send as a GOAWAY comes.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_connection_gets_its_goaway_when_its_first_requests_are_answered_or_after_1_s() {
+    let gate = Gate::new();
+    let (shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    lameduck::serve(listener, gated(&gate), &handle);
+    let run = begin(shutdown);
+    let mut quick = door.http2().await;
+    let mut slow = door.http2().await;
+    for client in [&mut quick, &mut slow] {
+        let mut second = GET.to_vec();
+        second[8] = 3;
+        client.0.send([GET, &second].concat()).await;
+        gate.entered().await;
+        gate.entered().await;
+    }
+
+    let (_, slow_took) = timed(slow.frame_of(GOAWAY)).await;
+    let mut next = door.http2().await;
+    next.0.send(GET).await;
+    gate.entered().await;
+    sleep(millis(300)).await;
+    gate.open();
+    gate.open();
+    gate.open();
+    gate.open();
+    gate.open();
+    // It would come before the answer.
+    next.frame_of(DATA).await;
+    let (_, next_took) = timed(next.frame_of(GOAWAY)).await;
+
+    // They were opened 100 ms one after the other, and settled as long.
+    assert!(
+        slow_took <= seconds(1) && slow_took >= millis(700),
+        "{slow_took:?}"
+    );
+    assert_took(next_took, std::time::Duration::ZERO);
+    drop((quick, slow, next));
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
 // Case 48.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_opened_after_the_second_goaway_is_not_handled() {
