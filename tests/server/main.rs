@@ -18,6 +18,7 @@ mod http2;
 mod linger;
 mod listener;
 mod panics;
+mod races;
 mod service;
 mod tls;
 mod upgrade;

@@ -218,6 +218,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(rest)
     }
 
+    /// Everything until the end or the reset.
+    pub(crate) async fn end_into(&mut self, all: &mut Vec<u8>) -> io::Result<()> {
+        all.append(&mut self.read);
+        soon(self.stream.read_to_end(all)).await.map(drop)
+    }
+
     /// Whether the server has nothing to say, not even goodbye.
     pub(crate) async fn is_silent(&mut self) -> bool {
         let mut byte = [0];
