@@ -18,6 +18,9 @@ pub(crate) enum Outcome {
     Refused,
     /// The answer before it said close, and this one was sent on the same connection already: HTTP gives it no answer.
     Dismissed,
+    /// The client reset it. hyper's does so with a request that it has just sent when a GOAWAY comes in the same instant; the
+    /// server may have begun it by then, and would have answered.
+    GivenUp,
     /// The connection was reset before the answer began.
     Reset,
     /// The connection ended before the answer began.
@@ -30,10 +33,11 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Outcome; 8] = [
+    pub(crate) const ALL: [Outcome; 9] = [
         Outcome::Answered,
         Outcome::Refused,
         Outcome::Dismissed,
+        Outcome::GivenUp,
         Outcome::Reset,
         Outcome::NoAnswer,
         Outcome::Truncated,
@@ -46,6 +50,7 @@ impl Outcome {
             Outcome::Answered => "answered whole",
             Outcome::Refused => "refused",
             Outcome::Dismissed => "dismissed",
+            Outcome::GivenUp => "given up",
             Outcome::Reset => "reset",
             Outcome::NoAnswer => "end without answer",
             Outcome::Truncated => "truncated",
@@ -58,7 +63,7 @@ impl Outcome {
     /// because nobody has begun it.
     pub(crate) const fn is_loss(self, ran: bool) -> bool {
         match self {
-            Outcome::Answered => false,
+            Outcome::Answered | Outcome::GivenUp => false,
             Outcome::Refused | Outcome::Dismissed => ran,
             _ => true,
         }

@@ -31,8 +31,10 @@ pub(crate) struct Client {
 
 enum End {
     Over(Result<(), Lost>),
-    /// The server had not begun it, and said so.
+    /// Not a byte of it was sent: the client has it still.
     Unsent,
+    /// The client gave it up.
+    GivenUp,
 }
 
 impl Client {
@@ -59,6 +61,12 @@ impl Client {
                 match end {
                     End::Over(end) => self.log.add(ask, Way::Http2, began, end),
                     End::Unsent => asks.push(ask),
+                    End::GivenUp => {
+                        let given_up = (Outcome::GivenUp, "a GOAWAY came".to_owned());
+                        self.log.add(ask, Way::Http2, began, Err(given_up));
+                        // Under another number: the server may have begun this one.
+                        asks.push(Ask::new(ask.kind, ask.post));
+                    }
                 }
             }
             if asks.is_empty() {
@@ -108,7 +116,8 @@ async fn exchange(mut sender: Sender, ask: Ask) -> End {
         .expect("it is well formed");
     let response = match sender.try_send_request(request).await {
         Ok(response) => response,
-        Err(error) if is_unsent(&error) => return End::Unsent,
+        Err(error) if error.message().is_some() => return End::Unsent,
+        Err(error) if is_goaway(&error) => return End::GivenUp,
         Err(error) => return End::Over(Err((Outcome::Reset, format!("{:?}", error.error())))),
     };
     let status = response.status();
@@ -124,13 +133,11 @@ async fn exchange(mut sender: Sender, ask: Ask) -> End {
     End::Over(end)
 }
 
-/// Not a byte of it was sent, because the close was heard just before; or there was a GOAWAY (NO_ERROR), after which the
-/// server begins nothing that it had not begun (RFC 9113, section 6.8). Whether that is true the server's file knows.
-fn is_unsent(error: &TrySendError<Request<Full<Bytes>>>) -> bool {
-    let goaway = error
-        .error()
-        .source()
+/// A GOAWAY (NO_ERROR) came while it was being sent. It is no answer to what has been sent (RFC 9113, section 6.8), but hyper's
+/// client resets the stream. A server that abandons a stream shows as another error.
+fn is_goaway(error: &TrySendError<Request<Full<Bytes>>>) -> bool {
+    let source = error.error().source();
+    source
         .and_then(|source| source.downcast_ref::<h2::Error>())
-        .is_some_and(|error| error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR));
-    error.message().is_some() || goaway
+        .is_some_and(|error| error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
 }

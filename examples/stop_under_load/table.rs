@@ -44,6 +44,7 @@ pub(crate) fn table(scenario: Scenario, scores: &[Score]) -> String {
     for outcome in Outcome::ALL {
         let name = match outcome {
             Outcome::Dismissed => "  dismissed (1)".to_owned(),
+            Outcome::GivenUp => "  given up (3)".to_owned(),
             _ => format!("  {}", outcome.name()),
         };
         row(&name, &|score| score.of(outcome).to_string());
@@ -78,6 +79,7 @@ pub(crate) fn table(scenario: Scenario, scores: &[Score]) -> String {
 pub(crate) const LEGEND: &str = "\
 (1) Pipelined behind a request whose answer said close, and not begun: HTTP gives it no answer.
 (2) Nearly all of it was answered, or nearly all was refused. Each such round was repeated, and its losses count.
+(3) By hyper's client, which resets a request that it has just sent when a GOAWAY comes in the same instant.
 ";
 
 /// `lameduck: 300 rounds, N requests, 0 lost; axum: N lost; hyper-util: N lost`
