@@ -5,10 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
-#[cfg(target_os = "linux")]
-use super::last_call;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
+
+#[cfg(target_os = "linux")]
+use super::last_call;
 
 /// How many connections the kernel may hold for us until they are accepted. It takes the lesser of this and
 /// `net.core.somaxconn`, 4096 by default. What does not fit is dropped, and the client tries again a second later.

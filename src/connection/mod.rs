@@ -10,8 +10,10 @@
 //! - `watched` tells a connection when its time has come, at its moment of the `spread`; `graceful` says what each kind of connection makes of it.
 //! - `patience` says how long it waits for its client, by the `timeouts` of its server.
 //! - `http` is our own kind: after the `handshake` it `sniff`s the version, then hyper serves it, over `io` and with
-//!   `service`. `frames` follows HTTP/2 where it has to be ended, `requests` names what is in flight.
+//!   `service`. `frames` follows HTTP/2 where it has to be ended, `requests` names what is in flight,
+//!   and `account` what the connection was doing.
 
+mod account;
 mod course;
 mod frames;
 mod graceful;

@@ -14,7 +14,6 @@ use super::requests::{InFlight, Requests};
 use super::timeouts::Timeouts;
 use crate::drain::{Generation, SERVING, Ticket};
 use crate::handle::ShutdownHandle;
-use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
 
 /// What a connection belongs to.
@@ -63,7 +62,7 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     /// The requests in flight. Locked by this connection, and by the report.
     requests: Mutex<Requests>,
     ticket: Option<Ticket>,
-    peer: A,
+    pub(super) peer: A,
 }
 
 /// What is known of a connection's protocol.
@@ -161,7 +160,7 @@ impl<A: ?Sized> Connection<A> {
         }
     }
 
-    fn protocol(&self) -> Protocol {
+    pub(super) fn protocol(&self) -> Protocol {
         const ALL: [Protocol; 5] = [
             Protocol::Unseen,
             Protocol::Handshake,
@@ -239,7 +238,7 @@ impl<A: ?Sized> Connection<A> {
         self.is_mid_head() && self.in_flight() == 0 && known()
     }
 
-    fn is_mid_head(&self) -> bool {
+    pub(super) fn is_mid_head(&self) -> bool {
         self.mid_head.load(Ordering::Relaxed)
     }
 
@@ -378,73 +377,8 @@ impl<A: ?Sized> Connection<A> {
         self.became_idle();
     }
 
-    fn requests(&self) -> MutexGuard<'_, Requests> {
+    pub(super) fn requests(&self) -> MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Connection {
-    pub(super) fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {
-        match kind {
-            Kind::Request => {
-                let requests = self.requests();
-                let early = requests.iter().filter(|one| one.generation <= latest);
-                left.extend(early.map(|request| LeftBehind {
-                    kind,
-                    name: request.name(),
-                    age: request.since.elapsed(),
-                }));
-            }
-            Kind::Connection => left.push(LeftBehind {
-                kind,
-                name: self.name(),
-                age: self.since.elapsed(),
-            }),
-            Kind::Task | Kind::Guard => {}
-        }
-    }
-
-    /// Its peer, its protocol, and what it is doing.
-    pub(super) fn name(&self) -> String {
-        format!("{:?} ({}: {})", &self.peer, self.speaks(), self.doing())
-    }
-
-    fn speaks(&self) -> &'static str {
-        match self.protocol() {
-            Protocol::Http1 => "HTTP/1",
-            Protocol::Http2 => "HTTP/2",
-            Protocol::Unseen | Protocol::Handshake | Protocol::Unknown => "no protocol yet",
-        }
-    }
-
-    fn doing(&self) -> String {
-        if self.is_upgraded() {
-            return "upgraded".to_owned();
-        }
-        if self.in_flight() > 0 {
-            return self.busy_with();
-        }
-        let doing = match self.awaits() {
-            Some(Awaits::Handshake) => "handshake",
-            Some(Awaits::FirstByte) => "silent",
-            Some(Awaits::Preface | Awaits::Head) => "half-sent head",
-            Some(Awaits::Pong) => "GOAWAY not acknowledged",
-            Some(Awaits::End) => "closed, but not by the client",
-            None if self.is_mid_head() => "half-sent head",
-            None if self.sending() > 0 => "sending a response",
-            None => "idle",
-        };
-        doing.to_owned()
-    }
-
-    fn busy_with(&self) -> String {
-        let first = self.requests().iter().next().map(InFlight::name);
-        match (first, self.in_flight()) {
-            (Some(name), 0 | 1) => name,
-            (Some(name), count) => format!("{name} and {} more", count - 1),
-            (None, 1) => "1 request".to_owned(),
-            (None, count) => format!("{count} requests"),
-        }
     }
 }
 

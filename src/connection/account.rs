@@ -1,0 +1,71 @@
+//! What the report says of a connection.
+
+use super::requests::InFlight;
+use super::state::{Awaits, Connection, Protocol};
+use crate::drain::Generation;
+use crate::report::{Kind, LeftBehind};
+
+impl Connection {
+    pub(super) fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {
+        match kind {
+            Kind::Request => {
+                let requests = self.requests();
+                let early = requests.iter().filter(|one| one.generation <= latest);
+                left.extend(early.map(|request| LeftBehind {
+                    kind,
+                    name: request.name(),
+                    age: request.since.elapsed(),
+                }));
+            }
+            Kind::Connection => left.push(LeftBehind {
+                kind,
+                name: self.name(),
+                age: self.since.elapsed(),
+            }),
+            Kind::Task | Kind::Guard => {}
+        }
+    }
+
+    /// Its peer, its protocol, and what it is doing.
+    pub(super) fn name(&self) -> String {
+        format!("{:?} ({}: {})", &self.peer, self.speaks(), self.doing())
+    }
+
+    fn speaks(&self) -> &'static str {
+        match self.protocol() {
+            Protocol::Http1 => "HTTP/1",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Unseen | Protocol::Handshake | Protocol::Unknown => "no protocol yet",
+        }
+    }
+
+    fn doing(&self) -> String {
+        if self.is_upgraded() {
+            return "upgraded".to_owned();
+        }
+        if self.in_flight() > 0 {
+            return self.busy_with();
+        }
+        let doing = match self.awaits() {
+            Some(Awaits::Handshake) => "handshake",
+            Some(Awaits::FirstByte) => "silent",
+            Some(Awaits::Preface | Awaits::Head) => "half-sent head",
+            Some(Awaits::Pong) => "GOAWAY not acknowledged",
+            Some(Awaits::End) => "closed, but not by the client",
+            None if self.is_mid_head() => "half-sent head",
+            None if self.sending() > 0 => "sending a response",
+            None => "idle",
+        };
+        doing.to_owned()
+    }
+
+    fn busy_with(&self) -> String {
+        let first = self.requests().iter().next().map(InFlight::name);
+        match (first, self.in_flight()) {
+            (Some(name), 0 | 1) => name,
+            (Some(name), count) => format!("{name} and {} more", count - 1),
+            (None, 1) => "1 request".to_owned(),
+            (None, count) => format!("{count} requests"),
+        }
+    }
+}
