@@ -186,6 +186,54 @@ fn spread_longer_than_its_phase_says_by_how_much() {
     );
 }
 
+#[test]
+fn long_connections_are_told_in_close_or_earlier_by_option() {
+    let close = Plan::builder().build().unwrap();
+    let drain = Plan::builder().long_phase(Phase::Drain).build().unwrap();
+    let lame_duck = Plan::builder().long_phase(Phase::LameDuck).build().unwrap();
+
+    assert_eq!(
+        (close.long_phase(), close.long_spread()),
+        (Phase::Close, Duration::from_millis(3_250))
+    );
+    assert_eq!(
+        (drain.long_phase(), drain.long_spread()),
+        (Phase::Drain, Duration::from_millis(6_500))
+    );
+    assert_eq!(
+        (lame_duck.long_phase(), lame_duck.long_spread()),
+        (Phase::LameDuck, secs(10))
+    );
+}
+
+#[test]
+fn long_connections_cannot_be_told_after_close() {
+    for phase in [Phase::Release, Phase::Exit] {
+        let error = Plan::builder().long_phase(phase).build().unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            format!("long connections cannot be told in {phase}: they end in Close at the latest")
+        );
+    }
+}
+
+#[test]
+fn long_spread_may_be_as_long_as_its_own_phase_only() {
+    let plan = |spread| {
+        Plan::builder()
+            .long_phase(Phase::LameDuck)
+            .long_spread(spread)
+            .build()
+    };
+
+    assert_eq!(plan(secs(10)).unwrap().long_spread(), secs(10));
+    assert_eq!(
+        plan(secs(11)).unwrap_err().to_string(),
+        "the long spread of 11 s is 1 s longer than the 10 s of LameDuck"
+    );
+}
+
 // Case 30, and 86: what a laptop gets.
 #[test]
 fn local_plan_waits_for_nobody_and_takes_nine_seconds() {

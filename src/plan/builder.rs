@@ -47,6 +47,7 @@ pub struct PlanBuilder {
     exit: Option<Setting>,
     reserve: Option<Setting>,
     spread: Option<Setting>,
+    long_phase: Phase,
     long_spread: Option<Setting>,
     linger: Option<Setting>,
 }
@@ -63,6 +64,7 @@ impl PlanBuilder {
             exit: None,
             reserve: None,
             spread: None,
+            long_phase: Phase::Close,
             long_spread: None,
             linger: None,
         }
@@ -124,7 +126,16 @@ impl PlanBuilder {
         self
     }
 
-    /// The window, counted from the start of Close, over which long connections are told: not longer than Close. See
+    /// The phase in which long connections (WebSockets, event streams, calls that stream) are told to end: Close by default.
+    ///
+    /// LameDuck or Drain gives them a longer window, and their clients more time to find another replica one by one. Whoever
+    /// comes meanwhile is told at once when its moment has passed.
+    pub const fn long_phase(mut self, phase: Phase) -> Self {
+        self.long_phase = phase;
+        self
+    }
+
+    /// The window over which long connections are told, counted from the start of their phase and not longer than it. See
     /// [`Plan::long_spread`].
     pub const fn long_spread(mut self, long_spread: Duration) -> Self {
         self.long_spread = Some(Setting::by_hand(long_spread));
@@ -169,8 +180,14 @@ impl PlanBuilder {
     /// - [`PlanError::PreStopTakesAll`]: the preStop hook leaves nothing of the grace period (unless that is zero).
     /// - [`PlanError::TooLong`]: what was set and what Release, Exit and the reserve need do not fit the budget.
     /// - [`PlanError::SpreadTooLong`]: a spread was set that is longer than its phase.
+    /// - [`PlanError::TooLateForLong`]: long connections were to be told after Close.
     pub fn build(self) -> Result<Plan, PlanError> {
         self.check_range()?;
+        if self.long_phase > Phase::Close {
+            return Err(PlanError::TooLateForLong {
+                phase: self.long_phase,
+            });
+        }
 
         let grace_period = self
             .grace_period
@@ -207,11 +224,15 @@ impl PlanBuilder {
                 self.spread,
                 spread(grace_period.value, pre_stop.value, lame_duck),
             ),
-            long_spread: or_derived(self.long_spread, close.value / 2),
+            long_phase: self.long_phase,
+            long_spread: or_derived(
+                self.long_spread,
+                long_spread(self.long_phase, phases[self.long_phase.index()].value),
+            ),
             linger: or_derived(self.linger, LINGER.of(close.value)),
         };
-        fits(plan.spread(), Phase::LameDuck, lame_duck.value)?;
-        fits(plan.long_spread(), Phase::Close, close.value)?;
+        plan.fits("spread", plan.spread(), Phase::LameDuck)?;
+        plan.fits("long spread", plan.long_spread(), plan.long_phase())?;
         Ok(plan)
     }
 
@@ -369,15 +390,27 @@ fn spread(grace_period: Duration, pre_stop: Duration, lame_duck: Setting) -> Dur
     SPREAD.of(LAME_DUCK.of(grace_period)).min(lame_duck.value)
 }
 
-fn fits(spread: Duration, phase: Phase, duration: Duration) -> Result<(), PlanError> {
-    if spread > duration {
-        return Err(PlanError::SpreadTooLong {
-            phase,
-            spread,
-            duration,
-        });
+/// The long spread's default: the whole phase, when another one comes in which they can end; of Close one half.
+fn long_spread(phase: Phase, duration: Duration) -> Duration {
+    match phase {
+        Phase::Close => duration / 2,
+        _ => duration,
     }
-    Ok(())
+}
+
+impl Plan {
+    fn fits(&self, name: &'static str, spread: Duration, phase: Phase) -> Result<(), PlanError> {
+        let duration = self.duration(phase);
+        if spread > duration {
+            return Err(PlanError::SpreadTooLong {
+                name,
+                phase,
+                spread,
+                duration,
+            });
+        }
+        Ok(())
+    }
 }
 
 fn variable(

@@ -28,12 +28,19 @@ pub enum PlanError {
     },
     /// A spread is longer than the phase that it lies in.
     SpreadTooLong {
-        /// LameDuck for the spread, Close for the long spread.
+        /// Which one: `spread` or `long spread`.
+        name: &'static str,
+        /// The phase that it lies in.
         phase: Phase,
         /// The spread that was set.
         spread: Duration,
         /// The phase's duration.
         duration: Duration,
+    },
+    /// Long connections cannot be told in this phase: they are gone by then.
+    TooLateForLong {
+        /// Release or Exit.
+        phase: Phase,
     },
     /// A variable does not hold a number of seconds.
     MalformedVariable {
@@ -83,20 +90,20 @@ impl fmt::Display for PlanError {
                 human(*grace_period),
             ),
             PlanError::SpreadTooLong {
+                name,
                 phase,
                 spread,
                 duration,
             } => write!(
                 f,
-                "the {} of {} is {} longer than the {} of {phase}",
-                if *phase == Phase::Close {
-                    "long spread"
-                } else {
-                    "spread"
-                },
+                "the {name} of {} is {} longer than the {} of {phase}",
                 human(*spread),
                 human(spread.saturating_sub(*duration)),
                 human(*duration),
+            ),
+            PlanError::TooLateForLong { phase } => write!(
+                f,
+                "long connections cannot be told in {phase}: they end in Close at the latest"
             ),
             PlanError::MalformedVariable { name, value } => {
                 write!(

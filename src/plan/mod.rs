@@ -67,7 +67,8 @@ const LAME_DUCK_VARIABLE: &str = "LAME_DUCK_SECONDS";
 /// | Exit | the lesser of 1 s and B/30 |
 /// | reserve before SIGKILL | the lesser of 1 s and B/30, and whatever no phase takes |
 /// | spread | the lesser of 5 s and half of LameDuck; a preStop does not shorten it while it fits into LameDuck |
-/// | long spread | half of Close |
+/// | phase in which long connections are told | Close |
+/// | long spread | half of Close; the whole of LameDuck or Drain, if that is their phase |
 /// | linger | the lesser of 1 s and half of Close |
 ///
 /// Without a preStop the phases end at these seconds after `T0`:
@@ -89,6 +90,7 @@ pub struct Plan {
     phases: [Setting; Phase::ALL.len()],
     reserve: Setting,
     spread: Setting,
+    long_phase: Phase,
     long_spread: Setting,
     linger: Setting,
 }
@@ -173,9 +175,14 @@ impl Plan {
         self.spread.value
     }
 
-    /// The window, counted from the start of Close, over which long connections are told to end.
-    ///
-    /// For handlers that end them: no part of the crate tells a long connection by itself yet.
+    /// The phase in which long connections are told to end.
+    #[must_use]
+    pub fn long_phase(&self) -> Phase {
+        self.long_phase
+    }
+
+    /// The window, counted from the start of their phase, over which long connections are told to end, each at a
+    /// [`Moment`](crate::Moment) of its own.
     #[must_use]
     pub fn long_spread(&self) -> Duration {
         self.long_spread.value
@@ -203,10 +210,15 @@ impl Plan {
             ("grace period", self.grace_period),
             ("preStop", self.pre_stop),
         ];
+        let long_spread = match self.long_phase {
+            Phase::LameDuck => "long spread in LameDuck",
+            Phase::Drain => "long spread in Drain",
+            _ => "long spread",
+        };
         let last = [
             ("reserve", self.reserve),
             ("spread", self.spread),
-            ("long spread", self.long_spread),
+            (long_spread, self.long_spread),
             ("linger", self.linger),
         ];
 
