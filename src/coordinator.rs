@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "tower")]
+use crate::event_streams::EventStreams;
 use crate::handle::ShutdownHandle;
 use crate::hook::{HookError, When};
 use crate::phase::Phase;
@@ -71,6 +73,16 @@ impl ShutdownCoordinator {
         self
     }
 
+    /// How event streams end, on servers of ours and under a [`DrainLayer`](crate::DrainLayer). The defaults are
+    /// those of [`EventStreams`].
+    #[cfg(feature = "tower")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+    #[must_use]
+    pub fn event_streams(self, streams: EventStreams) -> Self {
+        self.handle.shared.set_event_streams(streams);
+        self
+    }
+
     /// Where the report's summary line goes when that file exists and can be written: the container's
     /// `terminationMessagePath`. By default Kubernetes' own default, `/dev/termination-log`. It is never created.
     #[must_use]
@@ -79,10 +91,8 @@ impl ShutdownCoordinator {
         self
     }
 
-    /// Makes the spread repeatable, for tests: the n-th connection of the m-th server always gets the same moment in it. Call
-    /// it before servers are made. By default each process has its own.
-    #[cfg(feature = "hyper")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    /// Makes the spreads repeatable, for tests: the n-th connection of the m-th server always gets the same moments in them,
+    /// and the n-th [`Moment`](crate::Moment) of a handle. Call it before servers are made. By default each process has its own.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         self.handle.shared.set_seed(seed);

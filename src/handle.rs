@@ -43,9 +43,10 @@ pub struct ShutdownHandle {
 
 impl ShutdownHandle {
     pub(crate) fn new(plan: Plan) -> Self {
-        ShutdownHandle {
-            shared: Arc::new(Shared::new(plan)),
-        }
+        let shared = Arc::new(Shared::new(plan));
+        #[cfg(feature = "tower")]
+        shared.gauge.set_owner(Arc::downgrade(&shared) as _);
+        ShutdownHandle { shared }
     }
 
     /// Triggers the shutdown. Returns whether this was the first trigger: only that one counts, later ones change nothing.
@@ -129,7 +130,18 @@ impl ShutdownHandle {
     /// Like [`guard`](ShutdownHandle::guard), with a name under which the report lists it when it is left behind.
     #[must_use]
     pub fn named_guard(&self, name: impl Into<String>) -> Option<DrainGuard> {
-        self.shared.named_guard(name.into())
+        self.shared.named_guard(Class::Work, name.into())
+    }
+
+    /// A guard for something that lasts: a WebSocket under somebody else's server, a connection of a protocol of your own.
+    /// It keeps Close waiting, not Drain, and the report lists it under `name` when it is left behind. `None` when Release
+    /// has begun.
+    ///
+    /// Connections of our own servers need none: they are counted. What is held at Close's deadline does not spoil
+    /// [`Report::is_clean`].
+    #[must_use]
+    pub fn long_guard(&self, name: impl Into<String>) -> Option<DrainGuard> {
+        self.shared.named_guard(Class::Long, name.into())
     }
 
     /// Says that the service is not ready yet, until the returned token is dropped: readiness answers 503 meanwhile, and a
@@ -259,9 +271,18 @@ impl ShutdownHandle {
     }
 
     /// How many requests, tasks and guards are in flight, about: it is a sum over counters that move meanwhile.
+    ///
+    /// Those that last are among them; see [`long_lived`](ShutdownHandle::long_lived).
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.shared.count_both(Class::Work)
+        self.shared.count_both(Class::Work) + self.long_lived()
+    }
+
+    /// How many requests in flight have turned out to last (event streams, calls that stream), and how many
+    /// [`long_guard`](ShutdownHandle::long_guard)s are held, about. An upgraded connection is a connection, and counted as one.
+    #[must_use]
+    pub fn long_lived(&self) -> u64 {
+        self.shared.count_both(Class::Long)
     }
 
     /// How many connections of our own servers and connection groups are open, about. Those of admin servers are not

@@ -74,15 +74,19 @@
 #[cfg(feature = "hyper")]
 mod connection;
 mod coordinator;
+#[cfg(feature = "tower")]
+mod current;
 mod drain;
+#[cfg(feature = "tower")]
+mod event_streams;
 mod handle;
 mod hook;
+mod moment;
 mod panic;
 mod phase;
 mod plan;
 #[cfg(feature = "tower")]
 mod probe;
-#[cfg(feature = "tower")]
 mod random;
 mod reason;
 mod report;
@@ -94,20 +98,28 @@ mod shared;
 #[cfg(all(feature = "signal", unix))]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
+mod spread;
 mod task;
+mod told;
 #[cfg(all(feature = "signal", unix))]
 mod watchdog;
+#[cfg(feature = "tower")]
+mod websocket;
 
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use connection::{
-    Accept, ConnectionGroup, GracefulConnection, Io, RequestNames, Server, Serving, Timeouts,
+    Accept, ConnectionGroup, GracefulConnection, Io, Raw, RequestNames, Server, Serving, Timeouts,
     Watched, bind, serve, serve_admin,
 };
 pub use coordinator::ShutdownCoordinator;
 pub use drain::DrainGuard;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use event_streams::EventStreams;
 pub use handle::{NotReady, Reached, ShutdownHandle};
 pub use hook::{HookError, When};
+pub use moment::Moment;
 pub use phase::Phase;
 pub use plan::{Plan, PlanBuilder, PlanError};
 #[cfg(feature = "tower")]
@@ -115,13 +127,20 @@ pub use plan::{Plan, PlanBuilder, PlanError};
 pub use probe::{Probe, ProbeBody, Probes, ReadinessPolicy, balancer, liveness, probes, readiness};
 pub use reason::{Reason, Signal};
 pub use report::{
-    ConnectionCounts, HookReport, Kind, LeftBehind, Outcome, PhaseOutcome, PhaseReport, Report,
-    TaskReport, Traffic,
+    ConnectionCounts, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome, PhaseReport,
+    Report, TaskReport, Traffic,
 };
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use request::{DrainBody, DrainLayer, DrainService, RequestGuard, RequestHead, ResponseFuture};
+pub use request::{
+    DrainBody, DrainLayer, DrainService, LongLived, LongLivedFuture, LongLivedLayer,
+    LongLivedService, RequestGuard, RequestHead, ResponseFuture,
+};
 pub use task::{TaskContext, TaskError};
+pub use told::Told;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use websocket::close_websocket;
 
 /// The examples of the pages compile.
 #[cfg(all(doctest, feature = "hyper", feature = "signal", unix))]

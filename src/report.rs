@@ -38,8 +38,10 @@ pub struct Report {
     pub traffic: Traffic,
     /// The connections that were open after the trigger.
     pub connections: ConnectionCounts,
+    /// What lasts: WebSockets, event streams, calls that stream.
+    pub long: LongCounts,
     /// How many requests, guards and tasks were still in flight when Close was over, and HTTP/1 responses not yet sent whole.
-    /// They were cut.
+    /// They were cut. What lasts is not among them: see `long`.
     pub cut: u64,
 }
 
@@ -53,7 +55,8 @@ impl Report {
 
     /// Whether nothing was lost: no request cut, no hook or task failed or overran, and no failure was the reason.
     ///
-    /// A connection on which nothing was in flight may be cut without spoiling this; it is listed all the same.
+    /// What lasts may be cut at Close's deadline without spoiling this, and so may a connection on which nothing was in
+    /// flight; they are listed all the same.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         !self.reason.is_failure()
@@ -161,7 +164,11 @@ impl fmt::Display for Report {
             f,
             "  connections after T0: {} closed, {} cut",
             self.connections.closed, self.connections.cut
-        )
+        )?;
+        match self.long {
+            LongCounts { told: 0, cut: 0 } => Ok(()),
+            LongCounts { told, cut } => write!(f, "\n  long-lived: {told} told to end, {cut} cut"),
+        }
     }
 }
 
@@ -368,6 +375,17 @@ pub struct ConnectionCounts {
     /// How many ended before Close's deadline.
     pub closed: u64,
     /// How many were cut at Close's deadline.
+    pub cut: u64,
+}
+
+/// What became of what lasts: upgraded connections, event streams, calls that stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LongCounts {
+    /// How many were told to end: those that waited for their [`Moment`](crate::Moment), and the streams that the library
+    /// ended.
+    pub told: u64,
+    /// How many were cut at Close's deadline, told or not.
     pub cut: u64,
 }
 

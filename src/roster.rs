@@ -67,8 +67,9 @@ impl Roster {
         names.guards.push(Arc::downgrade(guard));
     }
 
-    /// Who is still at work: those that began in the generation `latest` or before it.
-    pub(crate) fn left_behind(&self, latest: Generation, left: &mut Vec<LeftBehind>) {
+    /// Who is still at work: those that began in the generation `latest` or before it. `long`: also those for whom Drain does
+    /// not wait.
+    pub(crate) fn left_behind(&self, latest: Generation, long: bool, left: &mut Vec<LeftBehind>) {
         let names = self.names();
         let tasks = names
             .unfinished()
@@ -77,7 +78,7 @@ impl Roster {
         let guards: Vec<_> = names.guards.iter().filter_map(Weak::upgrade).collect();
         let guards = guards
             .iter()
-            .filter(|guard| guard.generation <= latest)
+            .filter(|guard| guard.generation <= latest && (long || !guard.long))
             .map(|guard| (Kind::Guard, &guard.name, guard.since));
         left.extend(tasks.chain(guards).map(|(kind, name, since)| LeftBehind {
             kind,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::drain::{Class, Count, Generation};
 use crate::hook::Runner;
@@ -19,10 +19,17 @@ use crate::shared::{Shared, Trigger};
 
 const EARLY_WORK: Count = (Class::Work, Generation::Early);
 const LATE_WORK: Count = (Class::Work, Generation::Late);
+const EARLY_LONG: Count = (Class::Long, Generation::Early);
+const LATE_LONG: Count = (Class::Long, Generation::Late);
 const EARLY_CONNECTIONS: Count = (Class::Connection, Generation::Early);
 const LATE_CONNECTIONS: Count = (Class::Connection, Generation::Late);
-const ALL_TRAFFIC: [Count; 4] = [EARLY_WORK, LATE_WORK, EARLY_CONNECTIONS, LATE_CONNECTIONS];
+/// What stood before Close.
+const EARLY_TRAFFIC: [Count; 3] = [EARLY_WORK, EARLY_LONG, EARLY_CONNECTIONS];
+const LATE_TRAFFIC: [Count; 3] = [LATE_WORK, LATE_LONG, LATE_CONNECTIONS];
 const LISTENERS: Count = (Class::Listener, Generation::Early);
+
+/// How often it is logged how many long connections have been told.
+const BATCH: Duration = Duration::from_secs(1);
 
 /// One shutdown, while it runs.
 pub(crate) struct Sequence<'a> {
@@ -65,7 +72,10 @@ impl<'a> Sequence<'a> {
             // The trigger has entered it already, from whatever thread it came.
             Phase::LameDuck => return,
             Phase::Drain => gauge.close(EARLY_WORK),
-            Phase::Close => gauge.close(EARLY_CONNECTIONS),
+            Phase::Close => {
+                gauge.close(EARLY_LONG);
+                gauge.close(EARLY_CONNECTIONS);
+            }
             Phase::Release => {
                 // In this order, or a task that starts in between would be aborted by nobody.
                 self.close_late();
@@ -80,7 +90,16 @@ impl<'a> Sequence<'a> {
         let started = Instant::now();
         let deadline = self.trigger.at + self.shared.plan.deadline(phase);
 
-        let in_time = within(deadline, self.settled(phase)).await;
+        let shared = self.shared;
+        let in_time = within(deadline, async {
+            tokio::select! {
+                biased;
+                () = self.settled(phase) => {}
+                () = log_telling(shared) => unreachable!("it has no end"),
+            }
+        })
+        .await;
+        log_told(shared);
         if phase != Phase::LameDuck {
             // LameDuck's hooks may take until Drain is over: with no time for routing there would be none for them.
             self.runner.expire(phase);
@@ -125,11 +144,7 @@ impl<'a> Sequence<'a> {
         if phase != Phase::Close {
             return true;
         }
-        let nobody = || {
-            ALL_TRAFFIC
-                .iter()
-                .all(|&count| self.shared.count(count) == 0)
-        };
+        let nobody = || self.sum(&EARLY_TRAFFIC) + self.sum(&LATE_TRAFFIC) == 0;
         if !nobody() {
             return false;
         }
@@ -138,25 +153,28 @@ impl<'a> Sequence<'a> {
     }
 
     fn close_late(&self) {
-        self.shared.gauge.close(LATE_WORK);
-        self.shared.gauge.close(LATE_CONNECTIONS);
+        for count in LATE_TRAFFIC {
+            self.shared.gauge.close(count);
+        }
+    }
+
+    fn sum(&self, counts: &[Count]) -> u64 {
+        counts.iter().map(|&count| self.shared.count(count)).sum()
     }
 
     fn name_left_behind(&self, report: &mut PhaseReport) {
-        let count = |count| self.shared.count(count);
         let named = match report.phase {
             Phase::Drain => {
-                report.left_behind_total = count(EARLY_WORK);
+                report.left_behind_total = self.sum(&[EARLY_WORK]);
                 self.shared
                     .left_behind(&[Kind::Request, Kind::Task, Kind::Guard], Generation::Early)
             }
             Phase::Close => {
                 // A connection says itself which request it was busy with.
                 let told_by_connections = self.shared.requests();
-                let work = count(EARLY_WORK) + count(LATE_WORK);
-                report.left_behind_total = count(EARLY_CONNECTIONS)
-                    + count(LATE_CONNECTIONS)
-                    + work.saturating_sub(told_by_connections);
+                let work = self.sum(&[EARLY_WORK, LATE_WORK, EARLY_LONG, LATE_LONG]);
+                let connections = self.sum(&[EARLY_CONNECTIONS, LATE_CONNECTIONS]);
+                report.left_behind_total = connections + work.saturating_sub(told_by_connections);
                 self.shared.left_behind(
                     &[Kind::Connection, Kind::Task, Kind::Guard],
                     Generation::Late,
@@ -193,6 +211,7 @@ impl<'a> Sequence<'a> {
                 last_arrival: arrivals.last.map(|at| at.saturating_duration_since(t0)),
             },
             connections: self.shared.connections.counts(),
+            long: self.shared.long_counts(),
             cut: self.shared.cut_count(),
         }
     }
@@ -225,10 +244,11 @@ async fn closed(shared: &Shared, trigger: &Trigger) {
         .checked_sub(tail)
         .unwrap_or(trigger.at);
 
-    within(latest, gauge.empty(&[EARLY_WORK, EARLY_CONNECTIONS])).await;
+    within(latest, gauge.empty(&EARLY_TRAFFIC)).await;
     shared.close_listeners.cancel();
     gauge.empty(&[LISTENERS]).await;
-    gauge.empty(&ALL_TRAFFIC).await;
+    let all: Vec<Count> = EARLY_TRAFFIC.into_iter().chain(LATE_TRAFFIC).collect();
+    gauge.empty(&all).await;
 }
 
 /// The part of Close that is kept for what the listeners accept last.
@@ -257,6 +277,23 @@ async fn within<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
         late.as_mut().poll(cx).map(|()| None)
     })
     .await
+}
+
+/// While long connections are told one by one, says how far that has come.
+async fn log_telling(shared: &Shared) {
+    loop {
+        sleep(BATCH).await;
+        log_told(shared);
+    }
+}
+
+/// One event for all that were told since the last one.
+fn log_told(shared: &Shared) {
+    let told = shared.told.batch();
+    if told > 0 {
+        let total = shared.told.told();
+        tracing::info!(target: "lameduck", told, total, "long connections told to end");
+    }
 }
 
 fn log(report: &PhaseReport) {

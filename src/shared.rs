@@ -1,7 +1,7 @@
 //! What the coordinator, its handles, and everything that holds one of them have in common.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 use crate::drain::{
     Arrivals, Class, Count, DrainGuard, FINISHED, GaugeOwner, Generation, GuardName, Stage, Tracker,
 };
+#[cfg(feature = "tower")]
+use crate::event_streams::EventStreams;
 use crate::hook::Hooks;
 use crate::phase::Phase;
 use crate::plan::Plan;
-#[cfg(feature = "hyper")]
 use crate::random;
 use crate::reason::Reason;
-use crate::report::{ConnectionCounts, Kind, LeftBehind, Report};
+use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
 use crate::roster::Roster;
+use crate::told::Ledger;
 
 /// A server, as the coordinator sees it.
 pub(crate) trait Source: Send + Sync {
@@ -39,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) roster: Roster,
     /// Cancelled when the phase begins.
     begun: [CancellationToken; Phase::ALL.len()],
+    begun_at: [OnceLock<Instant>; Phase::ALL.len()],
     /// Cancelled when it is time to empty and close the listeners.
     pub(crate) close_listeners: CancellationToken,
     /// Cancelled when the last phase is over: what stays to the end may go.
@@ -47,8 +50,11 @@ pub(crate) struct Shared {
     sources: Mutex<Vec<Weak<dyn Source>>>,
     pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
     pub(crate) connections: ConnectionsEnded,
-    /// Where the connections' moments come from.
-    #[cfg(feature = "hyper")]
+    /// Who of what lasts has been told to end.
+    pub(crate) told: Ledger,
+    #[cfg(feature = "tower")]
+    event_streams: Mutex<EventStreams>,
+    /// Where the moments come from.
     seeds: Seeds,
     /// A trigger came after the first one.
     repeated: Notify,
@@ -61,6 +67,8 @@ pub(crate) struct ConnectionsEnded {
     pub(crate) cut: AtomicU64,
     /// The responses on those of `cut` that had not been sent whole, though nothing was in flight for them any more.
     pub(crate) cut_sending: AtomicU64,
+    /// Those of `cut` that had been upgraded.
+    pub(crate) cut_upgraded: AtomicU64,
 }
 
 impl ConnectionsEnded {
@@ -72,19 +80,17 @@ impl ConnectionsEnded {
     }
 }
 
-/// One seed for all, from which each server gets its own.
-#[cfg(feature = "hyper")]
+/// One seed for all, from which each server gets its own, and who has no connection of ours a lot.
 struct Seeds {
     seed: AtomicU64,
-    servers: AtomicU64,
+    drawn: AtomicU64,
 }
 
-#[cfg(feature = "hyper")]
 impl Default for Seeds {
     fn default() -> Self {
         Seeds {
             seed: AtomicU64::new(random::seed()),
-            servers: AtomicU64::new(0),
+            drawn: AtomicU64::new(0),
         }
     }
 }
@@ -98,8 +104,10 @@ struct State {
     serving: bool,
     not_ready: Vec<(u64, String)>,
     next_not_ready: u64,
-    /// How much work was in flight when Close was over.
+    /// How much work was in flight when Close was over,
     cut: u64,
+    /// and how much of what lasts.
+    cut_long: u64,
     on_trigger: Vec<Box<dyn FnOnce(std::time::Instant) + Send>>,
     #[cfg(all(feature = "signal", unix))]
     attached: Vec<Box<dyn std::any::Any + Send>>,
@@ -124,13 +132,16 @@ impl Shared {
             hooks: Arc::default(),
             roster: Roster::default(),
             begun: Default::default(),
+            begun_at: Default::default(),
             close_listeners: CancellationToken::new(),
             over: CancellationToken::new(),
             state: Mutex::default(),
             sources: Mutex::default(),
             finished: watch::Sender::new(None),
             connections: ConnectionsEnded::default(),
-            #[cfg(feature = "hyper")]
+            told: Ledger::default(),
+            #[cfg(feature = "tower")]
+            event_streams: Mutex::default(),
             seeds: Seeds::default(),
             repeated: Notify::new(),
         }
@@ -187,8 +198,25 @@ impl Shared {
 
     /// Begins a phase: everybody who asks or waits can see it.
     pub(crate) fn enter(&self, phase: Phase) {
+        // Before anybody can see that it has begun. LameDuck's is T0, which may have been taken on another clock.
+        if phase != Phase::LameDuck {
+            let _ = self.begun_at[phase.index()].set(Instant::now());
+        }
         self.set_stage(phase.index() as Stage + 1);
         self.begun[phase.index()].cancel();
+    }
+
+    /// When `phase` began.
+    pub(crate) fn begun_at(&self, phase: Phase) -> Option<Instant> {
+        match phase {
+            Phase::LameDuck => self.t0(),
+            _ => self.begun_at[phase.index()].get().copied(),
+        }
+    }
+
+    /// When what is still open is cut.
+    pub(crate) fn close_deadline(&self) -> Option<Instant> {
+        Some(self.t0()? + self.plan.deadline(Phase::Close))
     }
 
     /// The last phase is over.
@@ -272,12 +300,13 @@ impl Shared {
     }
 
     /// A guard that the report can name. `None` when Release has begun.
-    pub(crate) fn named_guard(&self, name: String) -> Option<DrainGuard> {
-        let (ticket, generation) = self.tracker().take_dated(Class::Work)?;
+    pub(crate) fn named_guard(&self, class: Class, name: String) -> Option<DrainGuard> {
+        let (ticket, generation) = self.tracker().take_dated(class)?;
         let name = Arc::new(GuardName {
             name,
             since: Instant::now(),
             generation,
+            long: class == Class::Long,
         });
         self.roster.add_guard(&name);
         Some(DrainGuard::new(ticket, Some(name)))
@@ -302,17 +331,27 @@ impl Shared {
         self.state().attached.push(Box::new(what));
     }
 
-    /// Makes the moments of connections repeatable, on servers that are made from now on.
-    #[cfg(feature = "hyper")]
+    /// Makes moments repeatable, on servers that are made from now on.
     pub(crate) fn set_seed(&self, seed: u64) {
         self.seeds.seed.store(seed, Ordering::Relaxed);
     }
 
-    /// The seed of the next server.
-    #[cfg(feature = "hyper")]
-    pub(crate) fn next_seed(&self) -> u64 {
+    /// A number to draw moments by: a server's, from which each of its connections gets its own, or one alone.
+    pub(crate) fn next_lot(&self) -> u64 {
         let seed = self.seeds.seed.load(Ordering::Relaxed);
-        random::mix(seed, self.seeds.servers.fetch_add(1, Ordering::Relaxed))
+        random::mix(seed, self.seeds.drawn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn set_event_streams(&self, streams: EventStreams) {
+        *self.event_streams() = streams;
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn event_streams(&self) -> MutexGuard<'_, EventStreams> {
+        self.event_streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a server. It is told of every stage that comes, and must look itself at the one that is.
@@ -340,7 +379,8 @@ impl Shared {
             }
         }
         if kinds.contains(&Kind::Task) {
-            self.roster.left_behind(latest, &mut left);
+            let long = kinds.contains(&Kind::Connection);
+            self.roster.left_behind(latest, long, &mut left);
         }
         left.sort_by_key(|left| std::cmp::Reverse(left.age));
         left
@@ -355,7 +395,11 @@ impl Shared {
     /// Ends what Close did not see ending: connections and tasks.
     pub(crate) fn cut(&self) {
         let work = self.count_both(Class::Work);
-        self.state().cut = work;
+        let long = self.count_both(Class::Long);
+        let mut state = self.state();
+        state.cut = work;
+        state.cut_long = long;
+        drop(state);
         for source in self.all_sources() {
             source.cut();
         }
@@ -364,6 +408,14 @@ impl Shared {
 
     pub(crate) fn cut_count(&self) -> u64 {
         self.state().cut + self.connections.cut_sending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn long_counts(&self) -> LongCounts {
+        let upgraded = self.connections.cut_upgraded.load(Ordering::Relaxed);
+        LongCounts {
+            told: self.told.told(),
+            cut: self.state().cut_long + upgraded,
+        }
     }
 
     pub(crate) fn arrivals(&self) -> Arrivals {

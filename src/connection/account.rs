@@ -10,8 +10,10 @@ impl Connection {
         match kind {
             Kind::Request => {
                 let requests = self.requests();
-                let early = requests.iter().filter(|one| one.generation <= latest);
-                left.extend(early.map(|request| LeftBehind {
+                let waited_for = requests
+                    .iter()
+                    .filter(|one| one.generation <= latest && !one.lasts);
+                left.extend(waited_for.map(|request| LeftBehind {
                     kind,
                     name: request.name(),
                     age: request.since.elapsed(),
@@ -28,13 +30,21 @@ impl Connection {
 
     /// Its peer, its protocol, and what it is doing.
     pub(super) fn name(&self) -> String {
-        format!("{:?} ({}: {})", &self.peer, self.speaks(), self.doing())
+        let told = self.handle.shared.told.knows(self.lot);
+        let told = if told { ", told to end" } else { "" };
+        format!(
+            "{:?} ({}: {}{told})",
+            &self.peer,
+            self.speaks(),
+            self.doing()
+        )
     }
 
     fn speaks(&self) -> &'static str {
         match self.protocol() {
             Protocol::Http1 => "HTTP/1",
             Protocol::Http2 => "HTTP/2",
+            Protocol::Raw => "not HTTP",
             Protocol::Unseen | Protocol::Handshake | Protocol::Unknown => "no protocol yet",
         }
     }
@@ -46,6 +56,11 @@ impl Connection {
         if self.in_flight() > 0 {
             return self.busy_with();
         }
+        match self.tunnels() {
+            0 => {}
+            1 => return "a tunnel".to_owned(),
+            more => return format!("{more} tunnels"),
+        }
         let doing = match self.awaits() {
             Some(Awaits::Handshake) => "handshake",
             Some(Awaits::FirstByte) => "silent",
@@ -54,6 +69,7 @@ impl Connection {
             Some(Awaits::End) => "closed, but not by the client",
             None if self.is_mid_head() => "half-sent head",
             None if self.sending() > 0 => "sending a response",
+            None if self.protocol() == Protocol::Raw => "open",
             None => "idle",
         };
         doing.to_owned()

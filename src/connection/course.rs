@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::graceful::{GracefulConnection, sealed::Token};
 use super::patience::Leaving;
-use super::spread;
 use super::state::Connection;
 use crate::drain::SERVING;
 use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
+use crate::spread;
 
 /// A connection that was opened a moment ago is about to be used: a GOAWAY that comes before its first request would send
 /// the client away with nothing, to open the next one, which gets the same. And a client often has more than one request

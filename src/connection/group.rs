@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::graceful::GracefulConnection;
-use super::state::{Connection, Home};
+use super::raw::Raw;
+use super::state::{Connection, Home, Protocol};
 use super::timeouts::Timeouts;
 use super::watched::Watched;
 use crate::drain::{Class, FINISHED, Generation, Ticket};
 use crate::handle::ShutdownHandle;
+use crate::moment::Moment;
 use crate::random;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
@@ -62,6 +64,62 @@ impl ConnectionGroup {
         let state = self.group.open(peer)?;
         Some(Watched::new(connection, state))
     }
+
+    /// Like [`watch`](ConnectionGroup::watch), for a protocol that is not HTTP: `work` serves the connection. It is given the
+    /// [`Moment`] at which it should end, and dropped at Close's deadline if it has not.
+    ///
+    /// What must not be cut short in it takes a [`guard`](ShutdownHandle::guard); to be cut without one does not spoil the
+    /// report.
+    ///
+    /// ```no_run
+    /// # use lameduck::{ConnectionGroup, ShutdownHandle};
+    /// # use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    /// # use tokio::net::TcpListener;
+    /// # async fn example(listener: TcpListener, handle: ShutdownHandle) -> std::io::Result<()> {
+    /// let group = ConnectionGroup::new(&handle);
+    /// let mut closing = std::pin::pin!(group.closing());
+    /// loop {
+    ///     let (stream, peer) = tokio::select! {
+    ///         accepted = listener.accept() => accepted?,
+    ///         () = &mut closing => break,
+    ///     };
+    ///     let connection = group.watch_raw(peer, async move |mut moment| {
+    ///         let mut stream = BufReader::new(stream);
+    ///         let mut line = String::new();
+    ///         loop {
+    ///             line.clear();
+    ///             tokio::select! {
+    ///                 read = stream.read_line(&mut line) => match read {
+    ///                     Ok(1..) => stream.write_all(line.as_bytes()).await.unwrap_or_default(),
+    ///                     _ => return,
+    ///                 },
+    ///                 _ = &mut moment => {
+    ///                     let _ = stream.write_all(b"bye\n").await;
+    ///                     return;
+    ///                 }
+    ///             }
+    ///         }
+    ///     });
+    ///     if let Some(connection) = connection {
+    ///         tokio::spawn(connection);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// `None` when Release has begun: drop the connection.
+    pub fn watch_raw<F, Fut, A>(&self, peer: A, work: F) -> Option<Watched<Raw<Fut>>>
+    where
+        F: FnOnce(Moment) -> Fut,
+        Fut: Future,
+        A: Debug + Send + Sync + 'static,
+    {
+        let state = self.group.open(peer)?;
+        state.set_protocol(Protocol::Raw);
+        let moment = Moment::new(Arc::clone(&state.handle.shared), state.lot);
+        Some(Watched::new(Raw::new(work(moment)), state))
+    }
 }
 
 impl Debug for ConnectionGroup {
@@ -96,7 +154,7 @@ impl Group {
             handle: handle.clone(),
             counted,
             timeouts,
-            seed: handle.shared.next_seed(),
+            seed: handle.shared.next_lot(),
             connections: Mutex::default(),
         });
         let source: Weak<dyn Source> = Arc::downgrade(&group) as _;
@@ -187,8 +245,10 @@ impl Source for Group {
         let counts = &self.handle.shared.connections;
         for connection in self.each() {
             let sending = u64::from(connection.sending());
+            let upgraded = u64::from(connection.upgraded());
             if connection.cut() {
                 counts.cut.fetch_add(1, Ordering::Relaxed);
+                counts.cut_upgraded.fetch_add(upgraded, Ordering::Relaxed);
                 counts.cut_sending.fetch_add(sending, Ordering::Relaxed);
             }
         }

@@ -7,11 +7,12 @@
 //! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from, `last_call` what comes before
 //!   its close.
 //! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
-//! - `watched` tells a connection when its time has come, at its moment of the `spread`; `graceful` says what each kind of connection makes of it.
+//! - `watched` tells a connection when its time has come, by the steps of its `course`; `graceful` says what each kind of connection makes of it.
 //! - `patience` says how long it waits for its client, by the `timeouts` of its server.
 //! - `http` is our own kind: after the `handshake` it `sniff`s the version, then hyper serves it, over `io` and with
 //!   `service`. `frames` follows HTTP/2 where it has to be ended, `requests` names what is in flight,
-//!   and `account` what the connection was doing.
+//!   and `account` what the connection was doing; `upgrades` are the requests that leave HTTP.
+//! - `raw` is a connection that is none of this, of an accept loop of the user's.
 
 mod account;
 mod course;
@@ -26,14 +27,15 @@ mod last_call;
 mod listener;
 mod names;
 mod patience;
+mod raw;
 mod requests;
 mod serve;
 mod server;
 mod service;
 mod sniff;
-mod spread;
 mod state;
 mod timeouts;
+mod upgrades;
 mod watched;
 
 pub use graceful::GracefulConnection;
@@ -41,6 +43,7 @@ pub use group::ConnectionGroup;
 pub use io::Io;
 pub use listener::{Accept, bind};
 pub use names::RequestNames;
+pub use raw::Raw;
 pub use serve::{Serving, serve, serve_admin};
 pub use server::Server;
 pub use timeouts::Timeouts;

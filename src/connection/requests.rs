@@ -19,6 +19,8 @@ pub(super) struct InFlight {
     uri: Option<Uri>,
     pub(super) generation: Generation,
     pub(super) since: Instant,
+    /// Drain does not wait for it.
+    pub(super) lasts: bool,
 }
 
 impl InFlight {
@@ -38,6 +40,7 @@ impl InFlight {
             uri,
             generation,
             since: Instant::now(),
+            lasts: false,
         })
     }
 
@@ -70,6 +73,16 @@ impl Requests {
         match place.checked_sub(1) {
             None => self.first.take(),
             Some(place) => self.more.get_mut(place).and_then(Option::take),
+        }
+    }
+
+    pub(super) fn lasts(&mut self, place: usize) {
+        let request = match place.checked_sub(1) {
+            None => self.first.as_mut(),
+            Some(place) => self.more.get_mut(place).and_then(Option::as_mut),
+        };
+        if let Some(request) = request {
+            request.lasts = true;
         }
     }
 

@@ -23,6 +23,7 @@ use super::listener::{Accept, is_about_one_connection, passes_with_time};
 use super::names::RequestNames;
 use super::server::{RequestExtension, Server};
 use super::service::ConnectionService;
+use super::upgrades::RefuseUpgrades;
 use super::watched::Watched;
 use crate::drain::{Class, SERVING, Ticket};
 use crate::handle::{NotReady, ShutdownHandle};
@@ -117,6 +118,7 @@ impl<X, H> Server<X, H> {
             names,
             timeouts,
             goaway,
+            upgrades,
             builders,
         } = self;
         let shared = &handle.shared;
@@ -135,6 +137,7 @@ impl<X, H> Server<X, H> {
             handshake,
             names,
             goaway,
+            upgrades,
             builders,
         };
         runtime.spawn(async move {
@@ -239,6 +242,7 @@ struct Spawner<S, X, H> {
     handshake: H,
     names: RequestNames,
     goaway: bool,
+    upgrades: RefuseUpgrades,
     builders: Builders,
 }
 
@@ -265,6 +269,7 @@ impl<S, X, H> Spawner<S, X, H> {
             extension: self.extension.clone(),
             peer,
             names: self.names,
+            upgrades: self.upgrades,
             state: Arc::clone(&state),
         };
         let parts = Parts {

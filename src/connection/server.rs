@@ -12,7 +12,9 @@ use super::handshake::HandshakeFn;
 use super::http::Builders;
 use super::names::RequestNames;
 use super::timeouts::Timeouts;
+use super::upgrades::RefuseUpgrades;
 use crate::handle::ShutdownHandle;
+use crate::phase::Phase;
 
 /// A server's settings. [`serve`](crate::serve) is a server with none of them changed.
 ///
@@ -46,6 +48,7 @@ use crate::handle::ShutdownHandle;
 /// | handshake | none |
 /// | timeouts | those of [`Timeouts`] |
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
+/// | upgrades during the shutdown | accepted |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer |
 #[must_use = "it serves only when `serve` is called"]
 pub struct Server<X = (), H = ()> {
@@ -57,6 +60,7 @@ pub struct Server<X = (), H = ()> {
     pub(super) names: RequestNames,
     pub(super) timeouts: Timeouts,
     pub(super) goaway: bool,
+    pub(super) upgrades: RefuseUpgrades,
     pub(super) builders: Builders,
 }
 
@@ -72,6 +76,7 @@ impl Server {
             names: RequestNames::MethodAndPath,
             timeouts: Timeouts::new(),
             goaway: true,
+            upgrades: RefuseUpgrades::default(),
             builders: Builders::default(),
         }
     }
@@ -113,6 +118,7 @@ impl<X, H> Server<X, H> {
             names: self.names,
             timeouts: self.timeouts,
             goaway: self.goaway,
+            upgrades: self.upgrades,
             builders: self.builders,
         }
     }
@@ -151,6 +157,7 @@ impl<X, H> Server<X, H> {
             names: self.names,
             timeouts: self.timeouts,
             goaway: self.goaway,
+            upgrades: self.upgrades,
             builders: self.builders,
         }
     }
@@ -174,6 +181,16 @@ impl<X, H> Server<X, H> {
     /// nothing is in flight on it, and ends; so its clients learn late that they should leave.
     pub fn goaway(mut self, goaway: bool) -> Self {
         self.goaway = goaway;
+        self
+    }
+
+    /// From this phase on, answers requests for an upgrade (WebSockets; over HTTP/2 an extended CONNECT) with 503 and
+    /// `Retry-After` before the handler is called, so that no long connection begins that is told to end a moment later.
+    ///
+    /// By default they are accepted for as long as the listener is: in an ordinary rollout none comes any more, and a replica
+    /// that nobody took out of rotation may be the only one that its clients reach.
+    pub fn refuse_upgrades_from(mut self, phase: Phase) -> Self {
+        self.upgrades = RefuseUpgrades::from(phase);
         self
     }
 

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{Method, Request, Response};
+use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use super::names::RequestNames;
 use super::server::RequestExtension;
 use super::state::Connection;
+use super::upgrades::{self, RefuseUpgrades};
+use crate::current::Current;
 use crate::drain::{Class, Generation, SERVING, Ticket};
 use crate::request::{
-    DrainBody, Hold, ResponseFuture, is_http1, leaves_http, retry_after, say_close, unavailable,
+    DrainBody, Ending, Hold, ResponseFuture, is_http1, keep_for_close, lasts, leaves_http,
+    retry_after, say_close, unavailable,
 };
 
 /// Passes the requests of one connection on to the application's service.
@@ -22,6 +26,7 @@ pub(super) struct ConnectionService<S, X, A> {
     pub(super) extension: X,
     pub(super) peer: A,
     pub(super) names: RequestNames,
+    pub(super) upgrades: RefuseUpgrades,
     pub(super) state: Arc<Connection>,
 }
 
@@ -29,6 +34,7 @@ impl<S, X, A, B> hyper::service::Service<Request<Incoming>> for ConnectionServic
 where
     S: tower_service::Service<Request<Incoming>, Response = Response<B>> + Clone,
     X: RequestExtension<A>,
+    B: Body,
 {
     type Response = Response<DrainBody<B, InFlight>>;
     type Error = S::Error;
@@ -49,8 +55,12 @@ impl<S, X, A> ConnectionService<S, X, A> {
         let http1 = is_http1(request.version());
         let (ticket, generation) = if self.state.is_counted() {
             let tracker = self.state.handle.shared.tracker();
-            let taken = tracker.take_dated(Class::Work);
-            if tracker.stage() != SERVING {
+            let mut taken = tracker.take_dated(Class::Work);
+            let stage = tracker.stage();
+            if stage != SERVING {
+                if self.upgrades.refuse(stage) && upgrades::is_asked_for(request) {
+                    taken = None;
+                }
                 tracker.arrived(taken.is_some());
             }
             let Some((ticket, generation)) = taken else {
@@ -69,7 +79,7 @@ impl<S, X, A> ConnectionService<S, X, A> {
             http1,
             connect: *request.method() == Method::CONNECT,
             state: Arc::clone(&self.state),
-            _ticket: ticket,
+            ticket,
         })
     }
 }
@@ -80,19 +90,32 @@ pub(super) struct InFlight {
     http1: bool,
     connect: bool,
     state: Arc<Connection>,
-    _ticket: Option<Ticket>,
+    ticket: Option<Ticket>,
 }
 
 impl Hold for InFlight {
-    fn answered<B>(&mut self, response: &mut Response<B>) {
-        if !self.http1 {
-            return;
-        }
+    #[inline]
+    fn current(&self) -> Current {
+        let tracker = self.state.handle.shared.tracker();
+        Current::new(tracker, Some(self.state.lot))
+    }
+
+    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>> {
         if leaves_http(self.connect, response.status()) {
-            self.state.upgrade();
-        } else if self.state.says_close() {
+            match self.http1 {
+                true => self.state.upgrade(),
+                false => self.state.open_tunnel(),
+            }
+            return None;
+        }
+        if self.http1 && self.state.says_close() {
             say_close(response);
         }
+        if !lasts(response) {
+            return None;
+        }
+        self.state.lasts(self.place);
+        keep_for_close(response, self.current(), &mut self.ticket)
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     unflushed: AtomicBool,
     /// How many streams of HTTP/2 have not got the end of their response.
     unanswered: AtomicU32,
+    /// How many of them are tunnels, whose end is the application's affair. At most: which of them end is not seen.
+    tunnels: AtomicU32,
     /// What has become of the PING behind an HTTP/2 connection's first GOAWAY.
     pong: AtomicU8,
     /// Half-closed: the client has yet to end its side.
@@ -76,6 +78,8 @@ pub(super) enum Protocol {
     Unknown,
     Http1,
     Http2,
+    /// Somebody else's, and no HTTP.
+    Raw,
 }
 
 /// The PING behind the first GOAWAY.
@@ -135,6 +139,7 @@ impl<A> Connection<A> {
             mid_head: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
+            tunnels: AtomicU32::new(0),
             pong: AtomicU8::new(Pong::NotAsked as u8),
             lingering: AtomicBool::new(false),
             requests: Mutex::default(),
@@ -161,12 +166,13 @@ impl<A: ?Sized> Connection<A> {
     }
 
     pub(super) fn protocol(&self) -> Protocol {
-        const ALL: [Protocol; 5] = [
+        const ALL: [Protocol; 6] = [
             Protocol::Unseen,
             Protocol::Handshake,
             Protocol::Unknown,
             Protocol::Http1,
             Protocol::Http2,
+            Protocol::Raw,
         ];
         ALL[usize::from(self.protocol.load(Ordering::Relaxed))]
     }
@@ -219,7 +225,7 @@ impl<A: ?Sized> Connection<A> {
             return Some(Awaits::End);
         }
         match self.protocol() {
-            Protocol::Unseen => None,
+            Protocol::Unseen | Protocol::Raw => None,
             Protocol::Handshake => Some(Awaits::Handshake),
             Protocol::Unknown if self.is_mid_head() => Some(Awaits::Preface),
             Protocol::Unknown => Some(Awaits::FirstByte),
@@ -254,13 +260,17 @@ impl<A: ?Sized> Connection<A> {
         }
         if self.is_http2() {
             let unanswered = self.unanswered.load(Ordering::Relaxed);
-            return unanswered.saturating_sub(self.in_flight());
+            return unanswered.saturating_sub(self.in_flight() + self.tunnels());
         }
         u32::from(self.in_flight() == 0 && self.unflushed.load(Ordering::Relaxed))
     }
 
     pub(super) fn set_unanswered(&self, streams: usize) {
-        let before = self.unanswered.swap(streams as u32, Ordering::Relaxed);
+        let streams = streams as u32;
+        let before = self.unanswered.swap(streams, Ordering::Relaxed);
+        if streams < self.tunnels() {
+            self.tunnels.store(streams, Ordering::Relaxed);
+        }
         if before > 0 && streams == 0 {
             self.became_idle();
         }
@@ -292,6 +302,20 @@ impl<A: ?Sized> Connection<A> {
         self.reader.wake();
         self.writer.wake();
         alive
+    }
+
+    /// A stream of HTTP/2 carries another protocol from now on.
+    pub(super) fn open_tunnel(&self) {
+        self.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn tunnels(&self) -> u32 {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// How many other protocols it carries: itself, on HTTP/1.
+    pub(super) fn upgraded(&self) -> u32 {
+        u32::from(self.is_upgraded()) + self.tunnels()
     }
 
     pub(super) fn is_upgraded(&self) -> bool {
@@ -375,6 +399,13 @@ impl<A: ?Sized> Connection<A> {
         }
         self.in_flight.fetch_sub(1, Ordering::Release);
         self.became_idle();
+    }
+
+    /// A request turned out to last.
+    pub(super) fn lasts(&self, place: Option<usize>) {
+        if let Some(place) = place {
+            self.requests().lasts(place);
+        }
     }
 
     pub(super) fn requests(&self) -> MutexGuard<'_, Requests> {

@@ -4,9 +4,13 @@
 //! counts on a shard of its own, and a ticket is a pointer to the counter that it raised. There is no `Arc` to clone:
 //! shards live for ever, and a gauge that nobody uses any more is handed to the next coordinator.
 
+#[cfg(feature = "tower")]
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
+#[cfg(feature = "tower")]
+use std::sync::{Arc, Weak};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -30,6 +34,8 @@ pub(crate) enum Class {
     Work,
     /// Connections: what Close waits for.
     Connection,
+    /// What turned out to last: event streams, calls that stream, guards for the like. Close waits for them, Drain does not.
+    Long,
     /// Listeners of ours that are still open.
     Listener,
 }
@@ -66,7 +72,7 @@ const SHARDS: usize = 64;
 #[cfg(lameduck_loom)]
 const SHARDS: usize = 2;
 
-const COUNTS: usize = 6;
+const COUNTS: usize = 8;
 
 /// A gauge's counters, wherever they are needed: by the layer, by a connection, by the handle. Copying it costs nothing.
 ///
@@ -112,6 +118,14 @@ impl Tracker {
         }
     }
 
+    /// What the owner has given for those who only have a tracker; `None` when it is gone. Takes a lock.
+    #[cfg(feature = "tower")]
+    pub(crate) fn owner(self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let owner = self.gauge.owner();
+        owner.epoch.filter(|&epoch| epoch == self.epoch)?;
+        owner.what.as_ref()?.upgrade()
+    }
+
     /// Notes that work arrived. Only called after the shutdown has begun, so the lock is not on the way of normal service.
     #[cfg(feature = "tower")]
     pub(crate) fn arrived(self, accepted: bool) {
@@ -125,6 +139,13 @@ impl Tracker {
         } else {
             arrivals.refused += 1;
         }
+    }
+}
+
+#[cfg(feature = "tower")]
+impl PartialEq for Tracker {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.gauge, other.gauge) && self.epoch == other.epoch
     }
 }
 
@@ -198,6 +219,15 @@ impl GaugeOwner {
         self.0
     }
 
+    /// Sets what [`Tracker::owner`] gives.
+    #[cfg(feature = "tower")]
+    pub(crate) fn set_owner(&self, what: Weak<dyn Any + Send + Sync>) {
+        *self.0.gauge.owner() = Owner {
+            epoch: Some(self.0.epoch),
+            what: Some(what),
+        };
+    }
+
     /// Moves the stage, as seen by [`Tracker::stage`].
     pub(crate) fn set_stage(&self, stage: Stage) {
         self.0
@@ -269,6 +299,8 @@ impl GaugeOwner {
 impl Drop for GaugeOwner {
     fn drop(&mut self) {
         self.forget_waker();
+        #[cfg(feature = "tower")]
+        drop(std::mem::take(&mut *self.0.gauge.owner()));
         let all = || self.shards().flat_map(|shard| &shard.counters);
         for counter in all() {
             counter.word.fetch_or(CLOSED, Ordering::AcqRel);
@@ -307,6 +339,16 @@ struct Gauge {
     shards: [Shard; SHARDS],
     waker: &'static AtomicWaker,
     arrivals: Mutex<Arrivals>,
+    #[cfg(feature = "tower")]
+    owner: Mutex<Owner>,
+}
+
+/// Who uses the gauge.
+#[cfg(feature = "tower")]
+#[derive(Default)]
+struct Owner {
+    epoch: Option<u64>,
+    what: Option<Weak<dyn Any + Send + Sync>>,
 }
 
 impl Gauge {
@@ -323,6 +365,8 @@ impl Gauge {
             shards: std::array::from_fn(|_| Shard::new(waker)),
             waker,
             arrivals: Mutex::default(),
+            #[cfg(feature = "tower")]
+            owner: Mutex::default(),
         }))
     }
 
@@ -333,6 +377,11 @@ impl Gauge {
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "tower")]
+    fn owner(&self) -> MutexGuard<'_, Owner> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) use gauge::{
 /// Keeps the shutdown waiting until it is dropped.
 ///
 /// Take one with [`ShutdownHandle::guard`](crate::ShutdownHandle::guard) and hold it for as long as the *work* lasts:
-/// move it, or a clone of it, into every task that goes on after the caller has its answer.
+/// move it, or a clone of it, into every task that goes on after the caller has its answer. Drain waits for it;
+/// one of [`ShutdownHandle::long_guard`](crate::ShutdownHandle::long_guard) holds Close instead.
 ///
 /// Cloning never fails, also when new guards are refused already: whoever holds a guard is still being waited for.
 pub struct DrainGuard {
@@ -56,4 +57,6 @@ pub(crate) struct GuardName {
     pub(crate) name: String,
     pub(crate) since: Instant,
     pub(crate) generation: Generation,
+    /// Drain does not wait for it.
+    pub(crate) long: bool,
 }

@@ -128,6 +128,37 @@ fn hint_of_zero_is_made_true_by_closing() {
     });
 }
 
+/// Work that turns out to last moves to another count while the first is waited for: whoever believes the first zero finds it
+/// in the other.
+#[test]
+fn work_that_moves_is_counted_at_any_time() {
+    const LONG: Count = (Class::Long, Generation::Early);
+
+    model(|| {
+        let owner = Arc::new(GaugeOwner::new());
+        let tracker = owner.tracker();
+        let done = Arc::new(AtomicBool::new(false));
+        let (short, _) = tracker.take_on(0, Class::Work).unwrap();
+        let mover = thread::spawn({
+            let done = Arc::clone(&done);
+            move || {
+                let (long, _) = tracker.take_on(1, Class::Long).unwrap();
+                drop(short);
+                done.store(true, Ordering::Relaxed);
+                drop(long);
+            }
+        });
+
+        owner.close(EARLY);
+        block_on(owner.empty(&[EARLY]));
+        owner.close(LONG);
+        block_on(owner.empty(&[LONG]));
+
+        assert!(done.load(Ordering::Relaxed), "it was lost on the way");
+        mover.join().unwrap();
+    });
+}
+
 /// A tracker of a coordinator that is gone is refused, and a ticket that outlives it counts down in peace.
 #[test]
 fn tracker_that_outlives_its_owner_is_refused() {

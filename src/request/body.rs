@@ -1,4 +1,4 @@
-//! The response body: holds the guard to the last frame.
+//! The response body: holds the guard to the last frame, and ends what lasts at its moment.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::ending::Ending;
 use super::hold::RequestGuard;
 
 pin_project! {
@@ -16,14 +17,17 @@ pin_project! {
         // Above the guard: dropped with what it owns before the guard is.
         #[pin]
         inner: Option<B>,
+        // If it lasts, and is ended at its moment.
+        ending: Option<Box<Ending>>,
         hold: Option<H>,
     }
 }
 
 impl<B, H> DrainBody<B, H> {
-    pub(super) fn open(inner: B, hold: H) -> Self {
+    pub(super) fn open(inner: B, hold: H, ending: Option<Box<Ending>>) -> Self {
         DrainBody {
             inner: Some(inner),
+            ending,
             hold: Some(hold),
         }
     }
@@ -31,40 +35,80 @@ impl<B, H> DrainBody<B, H> {
     pub(super) fn empty() -> Self {
         DrainBody {
             inner: None,
+            ending: None,
             hold: None,
         }
     }
 }
 
-impl<B: Body, H> Body for DrainBody<B, H> {
+impl<B, H> DrainBody<B, H> {
+    /// Ends the body, if it is ended at its moment and that has come.
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(ending) = this.ending else {
+            return Poll::Pending;
+        };
+        ready!(ending.poll_due(cx));
+        this.inner.set(None);
+        Poll::Ready(())
+    }
+}
+
+impl<B: Body + 'static, H> Body for DrainBody<B, H> {
     type Data = B::Data;
     type Error = B::Error;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
-            return Poll::Ready(None);
-        };
-        let frame = ready!(inner.poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) {
-            // In this order: a connection to the database may be in it.
-            this.inner.set(None);
-            *this.hold = None;
+        if self.inner.is_some() && self.ending.as_ref().is_some_and(|it| it.is_leaving()) {
+            // Before the body is asked: one that always has something to send must be ended, too.
+            let _ = self.as_mut().poll_end(cx);
         }
-        Poll::Ready(frame)
+        let mut this = self.as_mut().project();
+        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
+            match inner.poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(ending) = this.ending {
+                        ending.passed(&frame);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(last) => {
+                    // In this order: a connection to the database may be in it.
+                    this.inner.set(None);
+                    *this.ending = None;
+                    *this.hold = None;
+                    return Poll::Ready(last);
+                }
+                Poll::Pending => ready!(self.as_mut().poll_end(cx)),
+            }
+        }
+        let this = self.project();
+        if let Some(frame) = this.ending.as_mut().and_then(|ending| ending.last_frame()) {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        *this.ending = None;
+        *this.hold = None;
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        match &self.inner {
+            Some(inner) => inner.is_end_stream(),
+            // What it ends with may still have to be sent.
+            None => self.ending.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.inner {
+            // Its end is not its own.
+            _ if self.ending.is_some() => SizeHint::default(),
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
+use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::body::DrainBody;
@@ -55,6 +56,7 @@ impl<F, H> ResponseFuture<F, H> {
 impl<F, H, B, E> Future for ResponseFuture<F, H>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
     H: Hold,
 {
     type Output = Result<Response<DrainBody<B, H>>, E>;
@@ -62,11 +64,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Open { inner, hold } => {
+                let current = hold.as_ref().expect("polled after it was ready").current();
+                let entered = current.enter();
                 let answer = ready!(inner.poll(cx));
-                let mut hold = hold.take().expect("polled after it was ready");
+                drop(entered);
+                let mut hold = hold.take().expect("there a moment ago");
                 Poll::Ready(answer.map(|mut response| {
-                    hold.answered(&mut response);
-                    response.map(|body| DrainBody::open(body, hold))
+                    let ending = hold.answered(&mut response);
+                    response.map(|body| DrainBody::open(body, hold, ending))
                 }))
             }
             StateProj::Refused { response } => {

@@ -2,13 +2,20 @@
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
 
+use super::ending::Ending;
+use super::long::{keep_for_close, lasts};
+use crate::current::Current;
 use crate::drain::{SERVING, Ticket, Tracker};
 
 /// Held from before the handler is called until the response's body is over. Dropping it ends the request.
 pub trait Hold {
-    /// The handler has answered; the head has not been sent yet.
-    fn answered<B>(&mut self, response: &mut Response<B>);
+    /// What a handler may ask for while it runs.
+    fn current(&self) -> Current;
+
+    /// The handler has answered; the head has not been sent yet. Gives how the body is to be ended, if that is to be done.
+    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>>;
 }
 
 /// What the layer holds for a request: counts it, and says `Connection: close` once the shutdown has begun.
@@ -19,7 +26,7 @@ pub struct RequestGuard {
     http1: bool,
     connect: bool,
     /// `None` for an exempt request.
-    _ticket: Option<Ticket>,
+    ticket: Option<Ticket>,
 }
 
 impl RequestGuard {
@@ -28,20 +35,29 @@ impl RequestGuard {
             tracker,
             http1: is_http1(request.version()),
             connect: *request.method() == Method::CONNECT,
-            _ticket: ticket,
+            ticket,
         }
     }
 }
 
 impl Hold for RequestGuard {
     #[inline]
-    fn answered<B>(&mut self, response: &mut Response<B>) {
+    fn current(&self) -> Current {
+        Current::new(self.tracker, None)
+    }
+
+    #[inline]
+    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>> {
         if self.http1
             && self.tracker.stage() != SERVING
             && !leaves_http(self.connect, response.status())
         {
             say_close(response);
         }
+        if !lasts(response) {
+            return None;
+        }
+        keep_for_close(response, self.current(), &mut self.ticket)
     }
 }
 

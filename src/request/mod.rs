@@ -1,11 +1,15 @@
 //! One request in flight: the tower side.
 //!
-//! [`DrainLayer`] counts a request from before the inner service is called to the last frame of the response's body.
+//! [`DrainLayer`] counts a request from before the inner service is called to the last frame of the response's body. What
+//! turns out to last is moved to another count, and ended at its moment.
 
 mod body;
+mod ending;
 mod future;
 mod hold;
 mod layer;
+mod long;
+mod mark;
 mod rules;
 mod service;
 
@@ -13,10 +17,16 @@ pub use body::DrainBody;
 pub use future::ResponseFuture;
 pub use hold::RequestGuard;
 pub use layer::DrainLayer;
+pub use long::LongLived;
+pub use mark::{LongLivedFuture, LongLivedLayer, LongLivedService};
 pub use rules::RequestHead;
 pub use service::DrainService;
 
 #[cfg(feature = "hyper")]
-pub(crate) use hold::{Hold, is_http1, leaves_http, say_close};
-#[cfg(feature = "hyper")]
 pub(crate) use rules::{retry_after, unavailable};
+#[cfg(feature = "hyper")]
+pub(crate) use {
+    ending::Ending,
+    hold::{Hold, is_http1, leaves_http, say_close},
+    long::{keep_for_close, lasts},
+};

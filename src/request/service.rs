@@ -5,11 +5,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body::Body;
 use tower_service::Service;
 
 use super::body::DrainBody;
 use super::future::ResponseFuture;
-use super::hold::{RequestGuard, is_http1, say_close};
+use super::hold::{Hold, RequestGuard, is_http1, say_close};
 use super::rules::{Exempt, Reject, RequestHead, Rules, retry_after};
 use crate::drain::{Class, SERVING};
 
@@ -31,6 +32,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     E: Fn(RequestHead<'_>) -> bool,
     R: Fn(RequestHead<'_>, Duration) -> Response<()>,
+    ResBody: Body,
 {
     type Response = Response<DrainBody<ResBody>>;
     type Error = S::Error;
@@ -62,6 +64,8 @@ where
             ticket
         };
         let guard = RequestGuard::new(tracker, &request, ticket);
+        // A service may ask in `call` already.
+        let _entered = guard.current().enter();
         ResponseFuture::open(self.inner.call(request), guard)
     }
 }

@@ -1,0 +1,88 @@
+//! The request that is being handled: how a handler finds the shutdown without having been given a handle.
+//!
+//! The response future says it for as long as it is polled, in a thread-local of three words. An extension would cost every
+//! request an allocation, and this costs those that do not ask next to nothing.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::drain::Tracker;
+use crate::handle::ShutdownHandle;
+use crate::moment::Moment;
+use crate::shared::Shared;
+
+thread_local! { static CURRENT: Cell<Option<Current>> = const { Cell::new(None) } }
+
+/// The request whose handler runs on this thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Current {
+    tracker: Tracker,
+    /// The connection's, if it is one of ours.
+    lot: Option<u64>,
+}
+
+impl Current {
+    pub(crate) fn new(tracker: Tracker, lot: Option<u64>) -> Self {
+        Current { tracker, lot }
+    }
+
+    /// Makes it the current one, until what is returned is dropped.
+    pub(crate) fn enter(mut self) -> Entered {
+        let before = CURRENT.get();
+        if let (None, Some(outer)) = (self.lot, before) {
+            // A layer within a server of ours: the connection is the server's.
+            if outer.tracker == self.tracker {
+                self.lot = outer.lot;
+            }
+        }
+        CURRENT.set(Some(self));
+        Entered { before }
+    }
+
+    pub(crate) const fn tracker(self) -> Tracker {
+        self.tracker
+    }
+
+    pub(crate) fn shared(self) -> Option<Arc<Shared>> {
+        self.tracker.owner()?.downcast().ok()
+    }
+
+    pub(crate) fn moment(self) -> Option<Moment> {
+        let shared = self.shared()?;
+        let lot = self.lot.unwrap_or_else(|| shared.next_lot());
+        Some(Moment::new(shared, lot))
+    }
+}
+
+/// Restores what was current before, also when a handler panics.
+pub(crate) struct Entered {
+    before: Option<Current>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.before);
+    }
+}
+
+impl ShutdownHandle {
+    /// In a handler, the handle of the server or the [`DrainLayer`](crate::DrainLayer) that the request came through.
+    ///
+    /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        let shared = CURRENT.get()?.shared()?;
+        Some(ShutdownHandle { shared })
+    }
+}
+
+impl Moment {
+    /// In a handler, the moment of the request's connection. Under somebody else's server, whose connections are not known,
+    /// one drawn for the caller.
+    ///
+    /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.get()?.moment()
+    }
+}

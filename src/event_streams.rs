@@ -1,0 +1,107 @@
+//! How event streams end.
+
+use std::time::Duration;
+
+use crate::random;
+use crate::told::RETRY_AFTER;
+
+/// What happens to server-sent events (`text/event-stream`) when their moment has come.
+///
+/// Set it with [`ShutdownCoordinator::event_streams`](crate::ShutdownCoordinator::event_streams). It holds for servers of ours
+/// and under a [`DrainLayer`](crate::DrainLayer).
+///
+/// ```
+/// use std::time::Duration;
+/// use lameduck::{EventStreams, Plan, ShutdownCoordinator};
+///
+/// let shutdown = ShutdownCoordinator::new(Plan::immediate()).event_streams(
+///     EventStreams::new()
+///         .last_event("restart", "this replica is leaving")
+///         .retry(Duration::from_millis(500), Duration::from_secs(5)),
+/// );
+/// ```
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | a stream ends at its moment | yes |
+/// | last event | none |
+/// | `retry:` | 1 to 3 s, drawn for each stream |
+#[derive(Clone, Debug)]
+#[must_use = "it holds only when it is given to the coordinator"]
+pub struct EventStreams {
+    ended: bool,
+    last_event: String,
+    retry: Option<(Duration, Duration)>,
+}
+
+impl EventStreams {
+    /// The defaults.
+    pub const fn new() -> Self {
+        EventStreams {
+            ended: true,
+            last_event: String::new(),
+            retry: Some(RETRY_AFTER),
+        }
+    }
+
+    /// Ends each stream with this event. Its data may have several lines.
+    ///
+    /// # Panics
+    ///
+    /// When `name` has a line break, which an event's name cannot have.
+    pub fn last_event(mut self, name: &str, data: &str) -> Self {
+        assert!(
+            !name.contains(['\r', '\n']),
+            "an event's name has no line breaks: {name:?}"
+        );
+        let data: Vec<&str> = data
+            .split('\n')
+            .map(|line| line.trim_end_matches('\r'))
+            .collect();
+        self.last_event = format!("event: {name}\ndata: {}\n\n", data.join("\ndata: "));
+        self
+    }
+
+    /// Tells each client how long to wait before it comes back, drawn anew for each stream. An `EventSource` keeps to this
+    /// until it is told another time (HTML, section 9.2.6).
+    pub const fn retry(mut self, shortest: Duration, longest: Duration) -> Self {
+        self.retry = Some((shortest, longest));
+        self
+    }
+
+    /// Leaves the time before they come back to the clients.
+    pub const fn without_retry(mut self) -> Self {
+        self.retry = None;
+        self
+    }
+
+    /// Ends no stream: each is counted, and cut at Close's deadline unless its handler ends it.
+    pub const fn left_alone(mut self) -> Self {
+        self.ended = false;
+        self
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) const fn are_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What is sent at the end of one stream.
+    #[cfg(feature = "tower")]
+    pub(crate) fn farewell(&self) -> String {
+        let mut text = self.last_event.clone();
+        if let Some((shortest, longest)) = self.retry {
+            let wait = random::between(shortest, longest).as_millis();
+            text.push_str(&format!("retry: {wait}\n\n"));
+        }
+        text
+    }
+}
+
+impl Default for EventStreams {
+    fn default() -> Self {
+        EventStreams::new()
+    }
+}

@@ -1,0 +1,177 @@
+//! Ending a body that lasts, at its moment.
+
+use std::any::Any;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
+
+use super::long::How;
+use crate::drain::SERVING;
+use crate::moment::Moment;
+use crate::told::Told;
+
+/// How a body that lasts is ended.
+pub struct Ending {
+    moment: Moment,
+    how: How,
+    /// An event stream's last bytes.
+    tail: Tail,
+    /// Until it has been sent.
+    farewell: Option<Farewell>,
+}
+
+enum Farewell {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Ending {
+    pub(super) fn new(moment: Moment, how: How) -> Box<Self> {
+        Box::new(Ending {
+            moment,
+            how,
+            tail: Tail::default(),
+            farewell: None,
+        })
+    }
+
+    /// Whether the shutdown has begun: before that no moment comes.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.moment.shared().tracker().stage() != SERVING
+    }
+
+    /// Whether it is time to end it, and what it has sent so far can be ended there.
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Poll::Ready(told) = Pin::new(&mut self.moment).poll(cx) else {
+            return Poll::Pending;
+        };
+        match self.how {
+            How::Events if !self.tail.is_between_events() => return Poll::Pending,
+            How::Events => {
+                let text = self.moment.shared().event_streams().farewell();
+                self.farewell = (!text.is_empty()).then(|| Farewell::Data(text.into()));
+            }
+            How::Grpc => self.farewell = Some(Farewell::Trailers(unavailable(&told))),
+            How::Plain | How::NotByUs => {}
+        }
+        Poll::Ready(())
+    }
+
+    /// A frame of the body passes.
+    pub(super) fn passed<D: Buf>(&mut self, frame: &Frame<D>) {
+        if let (How::Events, Some(data)) = (self.how, frame.data_ref()) {
+            self.tail.passed(data);
+        }
+    }
+
+    /// What is still to be sent, once.
+    pub(super) fn last_frame<D: 'static>(&mut self) -> Option<Frame<D>> {
+        match self.farewell.take()? {
+            // A body whose data is of another type ends without.
+            Farewell::Data(bytes) => same_type(bytes).map(Frame::data),
+            Farewell::Trailers(trailers) => Some(Frame::trailers(trailers)),
+        }
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ending")
+            .field("how", &self.how)
+            .finish_non_exhaustive()
+    }
+}
+
+/// gRPC's UNAVAILABLE, and when to try again (gRFC A6).
+fn unavailable(told: &Told) -> HeaderMap {
+    let pushback = told.retry_after().as_millis() as u64;
+    HeaderMap::from_iter([
+        (
+            HeaderName::from_static("grpc-status"),
+            HeaderValue::from_static("14"),
+        ),
+        (
+            HeaderName::from_static("grpc-message"),
+            HeaderValue::from_static("the server is shutting down"),
+        ),
+        (
+            HeaderName::from_static("grpc-retry-pushback-ms"),
+            HeaderValue::from(pushback),
+        ),
+    ])
+}
+
+/// The value, if the two types are the same.
+fn same_type<T: 'static, U: 'static>(value: T) -> Option<U> {
+    let mut value = Some(value);
+    let value: &mut dyn Any = &mut value;
+    value.downcast_mut::<Option<U>>()?.take()
+}
+
+/// The last bytes of an event stream: an empty line ends an event (HTML, section 9.2.5).
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: [u8; 4],
+    length: usize,
+}
+
+impl Tail {
+    fn passed(&mut self, data: &impl Buf) {
+        let chunk = data.chunk();
+        if chunk.len() < data.remaining() {
+            // In pieces: where it ends cannot be seen. Whoever writes events that way writes whole ones.
+            *self = Tail::default();
+            return;
+        }
+        for &byte in &chunk[chunk.len().saturating_sub(self.bytes.len())..] {
+            self.bytes.rotate_left(1);
+            self.bytes[3] = byte;
+            self.length = (self.length + 1).min(self.bytes.len());
+        }
+    }
+
+    fn is_between_events(&self) -> bool {
+        let bytes = &self.bytes[self.bytes.len() - self.length..];
+        bytes.is_empty()
+            || bytes.ends_with(b"\n\n")
+            || bytes.ends_with(b"\r\r")
+            || bytes.ends_with(b"\r\n\r\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_line_ends_an_event() {
+        let between = |parts: &[&'static str]| {
+            let mut tail = Tail::default();
+            for part in parts {
+                tail.passed(&Bytes::from_static(part.as_bytes()));
+            }
+            tail.is_between_events()
+        };
+
+        assert!(between(&[]));
+        assert!(between(&["data: 1\n\n"]));
+        assert!(between(&["data: 1\n", "\n"]));
+        assert!(between(&["data: 1\r\n", "\r", "\n"]));
+        assert!(between(&["data: 1\r\r"]));
+        assert!(between(&[":\n\n"]));
+        assert!(!between(&["data: 1\n"]));
+        assert!(!between(&["data: 1\n\ndata: 2"]));
+        assert!(!between(&["data: 1\r\n"]));
+        assert!(!between(&["\n"]));
+    }
+
+    #[test]
+    fn data_of_another_type_is_not_made_up() {
+        assert_eq!(same_type::<Bytes, Bytes>("a".into()), Some("a".into()));
+        assert_eq!(same_type::<Bytes, &'static [u8]>("a".into()), None);
+    }
+}
