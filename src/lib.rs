@@ -79,6 +79,11 @@ mod current;
 mod drain;
 #[cfg(feature = "tower")]
 mod event_streams;
+#[cfg(feature = "axum")]
+mod extract;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub mod grpc;
 mod handle;
 mod hook;
 mod moment;
@@ -117,6 +122,9 @@ pub use drain::DrainGuard;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use event_streams::EventStreams;
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use extract::NotServed;
 pub use handle::{NotReady, Reached, ShutdownHandle};
 pub use hook::{HookError, When};
 pub use moment::Moment;
