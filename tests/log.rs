@@ -145,3 +145,34 @@ async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
         ]
     );
 }
+
+// Case 53: one event for each batch, not for each connection.
+#[tokio::test(start_paused = true)]
+async fn log_tells_how_many_long_connections_have_been_told_once_a_second() {
+    log::capture();
+    let plan = Plan::builder().long_spread(secs(3)).build().unwrap();
+    let shutdown = ShutdownCoordinator::new(plan).seed(7);
+    let handle = shutdown.handle();
+    for _ in 0..1_000 {
+        let (moment, guard) = (handle.moment(), handle.long_guard("socket"));
+        tokio::spawn(async move {
+            moment.await;
+            drop(guard);
+        });
+    }
+
+    handle.shutdown("deploy");
+    shutdown.run().await;
+
+    let lines = log::lines();
+    let told: Vec<u64> = lines
+        .iter()
+        .filter_map(|line| {
+            let rest = line.strip_prefix("INFO lameduck: long connections told to end told=")?;
+            rest.split(' ').next()?.parse().ok()
+        })
+        .collect();
+    assert!((3..=4).contains(&told.len()), "{told:?}");
+    assert_eq!(told.iter().sum::<u64>(), 1_000);
+    assert!(lines.iter().any(|line| line.ends_with(" total=1000")));
+}
