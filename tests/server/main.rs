@@ -11,6 +11,7 @@ mod support;
 
 mod admin;
 mod bounds;
+mod events;
 mod goaway;
 mod group;
 mod http1;
