@@ -47,17 +47,21 @@
 //! | do something in a phase | [`ShutdownHandle::hook`] and its three sisters, [`When`] |
 //! | run work in the background | [`ShutdownHandle::task`], [`TaskContext`] |
 //! | keep the shutdown waiting | [`ShutdownHandle::guard`], [`DrainGuard`] |
+//! | end WebSockets, event streams, calls that stream | [`Moment`], [`close_websocket`], [`EventStreams`], [`LongLived`] |
+//! | serve a protocol of your own | [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
 //! | know how it went | [`Report`], [`Report::exit_code`] |
 //!
 //! # Features
 //!
-//! All of them are on by default. Without them there is the core: coordinator, plan, hooks, tasks, guards, report.
+//! The first three are on by default. Without them there is the core: coordinator, plan, hooks, tasks, guards, moments, report.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `tower` | the layer and the probes |
 //! | `hyper` | the server and the connection adapter; includes `tower` |
 //! | `signal` | signals and the watchdog, on Unix |
+//! | `axum` | [`Moment`] and [`ShutdownHandle`] as arguments of axum's handlers |
+//! | `tonic` | `grpc::health`, gRPC's health service; needs Rust 1.88 |
 //!
 //! # More
 //!

@@ -589,9 +589,9 @@ fn text(frame: Option<Result<Frame<Bytes>, Infallible>>) -> String {
     String::from_utf8(data.to_vec()).unwrap()
 }
 
-fn poll<B: Body + Unpin>(
-    body: &mut task::Spawn<B>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
+fn poll<B: Body + Unpin>(body: &mut task::Spawn<B>) -> Polled<B> {
     body.enter(|cx, body| body.poll_frame(cx))
 }
 

@@ -1,18 +1,21 @@
 //! The application: what every replica serves, in every column.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::response::sse::{Event, Sse};
 use axum::routing::{get, post};
 use futures_util::stream::{self, Stream};
+use lameduck::{Moment, close_websocket};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::time::sleep;
@@ -20,6 +23,8 @@ use tokio::time::sleep;
 const SLOW: Duration = Duration::from_millis(50);
 const PIECES: u32 = 5;
 const BETWEEN_PIECES: Duration = Duration::from_millis(10);
+/// In IANA's registry of close codes.
+const SERVICE_RESTART: u16 = 1012;
 const BETWEEN_EVENTS: Duration = Duration::from_millis(500);
 
 pub(crate) fn app(pool: SqlitePool) -> Router {
@@ -95,13 +100,35 @@ async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
 }
 
 async fn upgrade(upgrade: WebSocketUpgrade) -> Response {
-    upgrade.on_upgrade(echo)
+    // Only `lameduck` has one: the handler is the same in all columns.
+    let moment = Moment::current();
+    upgrade.on_upgrade(|socket| echo(socket, moment))
 }
 
-async fn echo(mut socket: WebSocket) {
-    while let Some(Ok(message)) = socket.recv().await {
-        if socket.send(message).await.is_err() {
-            break;
+/// Echoes, until the client leaves or it is time to leave.
+async fn echo(mut socket: WebSocket, moment: Option<Moment>) {
+    let mut told = pin!(async {
+        match moment {
+            Some(moment) => moment.await,
+            None => pending().await,
+        }
+    });
+    loop {
+        tokio::select! {
+            message = socket.recv() => {
+                let Some(Ok(message)) = message else { return };
+                if socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+            told = &mut told => {
+                let restart = CloseFrame {
+                    code: SERVICE_RESTART,
+                    reason: "service restart".into(),
+                };
+                close_websocket(&mut socket, Message::Close(Some(restart)), &told).await;
+                return;
+            }
         }
     }
 }

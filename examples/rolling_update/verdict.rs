@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::column::Column;
 use crate::rollout::Left;
 use crate::score::Score;
+use crate::special::Ending;
 
 /// What the run had to show and did not; empty when all is well.
 pub(crate) fn failures(scores: &[Score], args: &Args, plan: &Plan) -> Vec<String> {
@@ -51,11 +52,16 @@ fn of_replica(left: &Left, args: &Args, plan: &Plan) -> Vec<String> {
         )];
     };
     // With a request that is longer than Drain, the listener is open for longer, too.
+    let cut = |ending: &Ending| matches!(ending, Ending::Cut);
     let least = plan.deadline(Phase::Drain);
     let stayed = ended.listened.is_some_and(|listened| listened >= least);
     [
         (args.plain || stayed, "did not listen until Close"),
         (!told.head, "did not end the half-sent head by its bound"),
+        (
+            !left.long_connections.iter().any(cut),
+            "cut an event stream or a WebSocket without a word",
+        ),
         (args.plain || told.long, "did not name the long request"),
         (
             !left.trouble.hung_hook || told.hook,

@@ -46,8 +46,9 @@ use crate::handle::ShutdownHandle;
 /// Making a layer says that requests are served here, so LameDuck has its full length.
 ///
 /// The layer sees requests, not connections: an upgraded connection (a WebSocket) is over for it when the `101` is sent.
-/// Take a [`guard`](ShutdownHandle::guard) in the handler for that. A stream that never ends by itself (server-sent events,
-/// gRPC's health `Watch`) holds Drain to its deadline; exempt it, if nothing is lost with it.
+/// Take a [`long_guard`](ShutdownHandle::long_guard) in the handler for that. Event streams are ended at their moment; another
+/// stream that does not end by itself (gRPC's health `Watch`) holds Drain to its deadline unless it is marked as
+/// [`LongLived`](crate::LongLived).
 ///
 /// A layer that outlives its coordinator refuses everything.
 #[derive(Clone)]
