@@ -286,3 +286,32 @@ impl Peer {
 fn get() -> Request<Body> {
     Request::get("http://test/").body(Body::empty()).unwrap()
 }
+
+// Case 57.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_http_is_counted_told_and_cut() {
+    for heeds in [true, false] {
+        let (shutdown, handle) = coordinator(Plan::immediate());
+        let group = ConnectionGroup::new(&handle);
+        let connection = group.watch_raw("10.0.0.7:1", async move |moment| {
+            moment.await;
+            if !heeds {
+                std::future::pending::<()>().await;
+            }
+        });
+        let connection = tokio::spawn(connection.unwrap());
+        drop(group);
+        assert_eq!(handle.connections(), 1);
+
+        let report = soon(begin(shutdown)).await.unwrap();
+
+        assert_eq!(soon(connection).await.unwrap().is_some(), heeds);
+        assert_eq!(report.long.told, 1);
+        assert_eq!(report.connections.cut, u64::from(!heeds));
+        assert!(report.is_clean(), "{report}");
+        let left = &report.phase(Phase::Close).unwrap().left_behind;
+        let names: Vec<_> = left.iter().map(|left| left.name.as_str()).collect();
+        let expected = "\"10.0.0.7:1\" (not HTTP: open, told to end)";
+        assert_eq!(names, if heeds { vec![] } else { vec![expected] });
+    }
+}

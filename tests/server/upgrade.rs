@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::routing::get;
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
-use lameduck::{Io, Kind, Phase, PhaseOutcome, Plan, ShutdownHandle};
+use lameduck::{Io, Kind, Phase, PhaseOutcome, Plan, Server, ShutdownHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -103,6 +103,39 @@ async fn an_upgrade_in_lame_duck_is_accepted() {
 
     assert_eq!(say(&mut socket, "late").await, "late");
     assert_eq!(handle.phase(), Some(Phase::LameDuck));
+}
+
+// Case 55: the other policy.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_is_refused_with_503_from_the_phase_that_was_set() {
+    let (app, _ends) = echo();
+    let (shutdown, handle) = coordinator(cluster());
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    Server::new(&handle)
+        .refuse_upgrades_from(Phase::Drain)
+        .serve(
+            listener,
+            app.merge(Router::new().route("/page", get(|| async { "page" }))),
+        );
+    ready(&handle).await;
+    // It holds Drain.
+    let guard = handle.guard();
+
+    let run = begin(shutdown);
+    let mut early = open(address).await;
+    assert_eq!(say(&mut early, "in LameDuck").await, "in LameDuck");
+    reached(&handle, Phase::Drain).await;
+    let mut late = Client::connect(address).await;
+    late.send(UPGRADE).await;
+    let refused = late.response().await;
+    let page = Client::connect(address).await.get("/page").await;
+    drop(guard);
+
+    assert_eq!(refused.status, 503);
+    assert!(refused.says_close() && refused.head.contains("retry-after: "));
+    assert_eq!(page.text(), "page");
+    assert_eq!(soon(run).await.unwrap().traffic.refused, 1);
 }
 
 #[tokio::test(start_paused = true)]
