@@ -22,4 +22,5 @@ mod panics;
 mod races;
 mod service;
 mod tls;
+mod tunnel;
 mod upgrade;
