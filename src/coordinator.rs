@@ -95,7 +95,7 @@ impl ShutdownCoordinator {
     /// and the n-th [`Moment`](crate::Moment) of a handle. Call it before servers are made. By default each process has its own.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        self.handle.shared.set_seed(seed);
+        self.handle.shared.lots.set_seed(seed);
         self
     }
 

@@ -49,7 +49,7 @@ impl Current {
 
     pub(crate) fn moment(self) -> Option<Moment> {
         let shared = self.shared()?;
-        let lot = self.lot.unwrap_or_else(|| shared.next_lot());
+        let lot = self.lot.unwrap_or_else(|| shared.lots.next());
         Some(Moment::new(shared, lot))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::random;
+use crate::spread;
 use crate::told::RETRY_AFTER;
 
 /// What happens to server-sent events (`text/event-stream`) when their moment has come.
@@ -93,7 +93,7 @@ impl EventStreams {
     pub(crate) fn farewell(&self) -> String {
         let mut text = self.last_event.clone();
         if let Some((shortest, longest)) = self.retry {
-            let wait = random::between(shortest, longest).as_millis();
+            let wait = spread::between(shortest, longest).as_millis();
             text.push_str(&format!("retry: {wait}\n\n"));
         }
         text

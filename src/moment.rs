@@ -18,7 +18,7 @@ impl ShutdownHandle {
     ///
     /// In a handler [`Moment::current`] is the connection's own.
     pub fn moment(&self) -> Moment {
-        Moment::new(Arc::clone(&self.shared), self.shared.next_lot())
+        Moment::new(Arc::clone(&self.shared), self.shared.lots.next())
     }
 }
 

@@ -3,20 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use crate::spread;
 
 /// A number that differs from call to call and from process to process.
 pub(crate) fn number() -> u64 {
     static SEED: LazyLock<u64> = LazyLock::new(seed);
     static NEXT: AtomicU64 = AtomicU64::new(0);
     mix(*SEED, NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// A time between two others, the same for no two calls.
-pub(crate) fn between(shortest: Duration, longest: Duration) -> Duration {
-    shortest + spread::moment(longest.saturating_sub(shortest), number())
 }
 
 /// A number that differs from call to call.

@@ -15,10 +15,10 @@ use crate::event_streams::EventStreams;
 use crate::hook::Hooks;
 use crate::phase::Phase;
 use crate::plan::Plan;
-use crate::random;
 use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
 use crate::roster::Roster;
+use crate::spread::Lots;
 use crate::told::Ledger;
 
 /// A server, as the coordinator sees it.
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     #[cfg(feature = "tower")]
     event_streams: Mutex<EventStreams>,
     /// Where the moments come from.
-    seeds: Seeds,
+    pub(crate) lots: Lots,
     /// A trigger came after the first one.
     repeated: Notify,
 }
@@ -76,21 +76,6 @@ impl ConnectionsEnded {
         ConnectionCounts {
             closed: self.closed.load(Ordering::Relaxed),
             cut: self.cut.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// One seed for all, from which each server gets its own, and who has no connection of ours a lot.
-struct Seeds {
-    seed: AtomicU64,
-    drawn: AtomicU64,
-}
-
-impl Default for Seeds {
-    fn default() -> Self {
-        Seeds {
-            seed: AtomicU64::new(random::seed()),
-            drawn: AtomicU64::new(0),
         }
     }
 }
@@ -142,7 +127,7 @@ impl Shared {
             told: Ledger::default(),
             #[cfg(feature = "tower")]
             event_streams: Mutex::default(),
-            seeds: Seeds::default(),
+            lots: Lots::new(),
             repeated: Notify::new(),
         }
     }
@@ -329,17 +314,6 @@ impl Shared {
     #[cfg(all(feature = "signal", unix))]
     pub(crate) fn attach(&self, what: impl std::any::Any + Send) {
         self.state().attached.push(Box::new(what));
-    }
-
-    /// Makes moments repeatable, on servers that are made from now on.
-    pub(crate) fn set_seed(&self, seed: u64) {
-        self.seeds.seed.store(seed, Ordering::Relaxed);
-    }
-
-    /// A number to draw moments by: a server's, from which each of its connections gets its own, or one alone.
-    pub(crate) fn next_lot(&self) -> u64 {
-        let seed = self.seeds.seed.load(Ordering::Relaxed);
-        random::mix(seed, self.seeds.drawn.fetch_add(1, Ordering::Relaxed))
     }
 
     #[cfg(feature = "tower")]

@@ -1,10 +1,55 @@
-//! The spread: each connection's own moment to be asked to close.
+//! The spread: each one's own moment in a window, and the lots that say where it lies.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::random;
+
+/// Where lots come from: one seed for all.
+pub(crate) struct Lots {
+    seed: AtomicU64,
+    #[cfg(feature = "hyper")]
+    servers: AtomicU64,
+    others: AtomicU64,
+}
+
+impl Lots {
+    pub(crate) fn new() -> Self {
+        Lots {
+            seed: AtomicU64::new(random::seed()),
+            #[cfg(feature = "hyper")]
+            servers: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes what is drawn from now on repeatable.
+    pub(crate) fn set_seed(&self, seed: u64) {
+        self.seed.store(seed, Ordering::Relaxed);
+    }
+
+    /// The seed of the next server, from which each of its connections gets its lot.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn next_server(&self) -> u64 {
+        let seed = self.seed.load(Ordering::Relaxed);
+        random::mix(seed, self.servers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The lot of something that has no connection of ours. Counted apart, so that neither shifts the other.
+    pub(crate) fn next(&self) -> u64 {
+        let seed = !self.seed.load(Ordering::Relaxed);
+        random::mix(seed, self.others.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A time between two others, drawn anew each time.
+pub(crate) fn between(shortest: Duration, longest: Duration) -> Duration {
+    shortest + moment(longest.saturating_sub(shortest), random::number())
+}
 
 /// The moment in `window` at which `lot`, any number, points: evenly spread lots are evenly spread moments. One for each
 /// connection, not a decision for each response: that would close busy connections all at once.
-pub(super) fn moment(window: Duration, lot: u64) -> Duration {
+pub(crate) fn moment(window: Duration, lot: u64) -> Duration {
     // 53 bits: what fits into the mantissa without being rounded up to one.
     window.mul_f64((lot >> 11) as f64 / (1_u64 << 53) as f64)
 }
@@ -12,7 +57,6 @@ pub(super) fn moment(window: Duration, lot: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random;
 
     #[test]
     fn moments_lie_in_the_window_and_cover_it() {

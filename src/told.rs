@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::random;
 use crate::reason::Reason;
+use crate::spread;
 
 /// What a [`Moment`](crate::Moment) says when it has come: why, and how much time is left.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Told {
     /// who were told together do not come back together.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
-        random::between(RETRY_AFTER.0, RETRY_AFTER.1)
+        spread::between(RETRY_AFTER.0, RETRY_AFTER.1)
     }
 }
 

@@ -154,7 +154,7 @@ impl Group {
             handle: handle.clone(),
             counted,
             timeouts,
-            seed: handle.shared.next_lot(),
+            seed: handle.shared.lots.next_server(),
             connections: Mutex::default(),
         });
         let source: Weak<dyn Source> = Arc::downgrade(&group) as _;
