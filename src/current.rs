@@ -17,7 +17,7 @@ thread_local! { static CURRENT: Cell<Option<Current>> = const { Cell::new(None) 
 #[derive(Clone, Copy, Debug)]
 pub struct Current {
     tracker: Tracker,
-    /// The connection's, if it is one of ours.
+    /// The connection's, if it is one of ours; else the request's, once somebody has asked for it.
     lot: Option<u64>,
 }
 
@@ -37,6 +37,11 @@ impl Current {
         }
         CURRENT.set(Some(self));
         Entered { before }
+    }
+
+    /// The lot, if it is known: the connection's, or one that the handler has drawn by asking.
+    pub(crate) const fn lot(self) -> Option<u64> {
+        self.lot
     }
 
     pub(crate) const fn tracker(self) -> Tracker {
@@ -59,6 +64,13 @@ pub(crate) struct Entered {
     before: Option<Current>,
 }
 
+impl Entered {
+    /// What is current now, with what the handler has drawn.
+    pub(crate) fn leave(self) -> Option<Current> {
+        CURRENT.get()
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         CURRENT.set(self.before);
@@ -78,11 +90,16 @@ impl ShutdownHandle {
 
 impl Moment {
     /// In a handler, the moment of the request's connection. Under somebody else's server, whose connections are not known,
-    /// one drawn for the caller.
+    /// the request's own.
     ///
     /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.get()?.moment()
+        let mut current = CURRENT.get()?;
+        let moment = current.moment()?;
+        // All that belongs to one request has one moment.
+        current.lot = Some(moment.lot());
+        CURRENT.set(Some(current));
+        Some(moment)
     }
 }

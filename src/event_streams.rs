@@ -56,17 +56,24 @@ impl EventStreams {
             !name.contains(['\r', '\n']),
             "an event's name has no line breaks: {name:?}"
         );
-        let data: Vec<&str> = data
-            .split('\n')
-            .map(|line| line.trim_end_matches('\r'))
-            .collect();
-        self.last_event = format!("event: {name}\ndata: {}\n\n", data.join("\ndata: "));
+        // Each of the three ends a line of a stream (HTML, section 9.2.5).
+        let data = data.replace("\r\n", "\n").replace('\r', "\n");
+        let data = data.replace('\n', "\ndata: ");
+        self.last_event = format!("event: {name}\ndata: {data}\n\n");
         self
     }
 
     /// Tells each client how long to wait before it comes back, drawn anew for each stream. An `EventSource` keeps to this
     /// until it is told another time (HTML, section 9.2.6).
-    pub const fn retry(mut self, shortest: Duration, longest: Duration) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// When `shortest` is longer than `longest`.
+    pub fn retry(mut self, shortest: Duration, longest: Duration) -> Self {
+        assert!(
+            shortest <= longest,
+            "the shortest time to come back, {shortest:?}, is longer than the longest, {longest:?}"
+        );
         self.retry = Some((shortest, longest));
         self
     }

@@ -87,6 +87,11 @@ impl Moment {
     }
 
     #[cfg(feature = "tower")]
+    pub(crate) const fn lot(&self) -> u64 {
+        self.lot
+    }
+
+    #[cfg(feature = "tower")]
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }

@@ -362,7 +362,8 @@ impl fmt::Display for Kind {
 pub struct Traffic {
     /// How many were passed on to the application. Probes on a server that is part of the service are among them.
     pub served: u64,
-    /// How many were refused, because they came in Release or later.
+    /// How many were refused: they came in Release or later, or asked for an upgrade that is refused by then
+    /// ([`Server::refuse_upgrades_from`](crate::Server::refuse_upgrades_from)).
     pub refused: u64,
     /// When the last one was passed on, counted from T0.
     pub last_arrival: Option<Duration>,

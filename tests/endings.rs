@@ -172,6 +172,29 @@ async fn an_event_stream_that_is_left_alone_is_cut_at_the_deadline_and_clean() {
     assert!(report.is_clean());
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_line_of_the_last_event_gets_out_of_its_data() {
+    for data in ["one\nretry: 1", "one\rretry: 1", "one\r\nretry: 1"] {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate())
+            .event_streams(EventStreams::new().last_event("bye", data).without_retry());
+        let handle = shutdown.handle();
+        let (mut body, _feed) = open(&handle, head(EVENTS)).await;
+
+        let _run = begin(shutdown);
+
+        assert_eq!(
+            next(&mut body).await.unwrap(),
+            "event: bye\ndata: one\ndata: retry: 1\n\n"
+        );
+    }
+}
+
+#[test]
+#[should_panic = "the shortest time to come back, 3s, is longer than the longest, 1s"]
+fn a_time_to_come_back_that_ends_before_it_begins_is_refused() {
+    let _ = EventStreams::new().retry(secs(3), secs(1));
+}
+
 #[test]
 #[should_panic = "an event's name has no line breaks"]
 fn an_event_name_with_a_line_break_is_refused() {
@@ -215,6 +238,39 @@ async fn a_stream_that_always_has_something_to_send_is_ended_too() {
 
     assert!(next(&mut body).await.unwrap().starts_with("retry: "));
     assert!(body.frame().await.is_none());
+}
+
+// Nobody knows the connection here, but all that belongs to one request has one moment.
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_at_the_moment_that_its_handler_was_given() {
+    for seed in 0..10 {
+        let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap()).seed(seed);
+        let handle = shutdown.handle();
+        // So that Close lasts.
+        let guard = handle.long_guard("socket");
+        let (seen, mut moments) = mpsc::unbounded_channel();
+        let asking = service_fn(move |_: Request<()>| {
+            let seen = seen.clone();
+            async move {
+                let moment = Moment::current().unwrap();
+                seen.send(moment).unwrap();
+                Ok::<_, Infallible>(head(EVENTS).body(Silent::<Bytes>::new()).unwrap())
+            }
+        });
+        let service = DrainLayer::new(&handle).layer(asking);
+        let response = service.oneshot(Request::new(())).await.unwrap();
+        let mut body = response.into_body();
+        let moment = moments.recv().await.unwrap();
+
+        let run = begin(shutdown);
+        moment.await;
+        let at = Instant::now();
+        while body.frame().await.is_some() {}
+
+        assert_eq!(at.elapsed(), Duration::ZERO, "seed {seed}");
+        drop(guard);
+        run.await.unwrap();
+    }
 }
 
 // What has been compressed cannot be added to.

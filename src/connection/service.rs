@@ -100,6 +100,9 @@ impl Hold for InFlight {
         Current::new(tracker, Some(self.state.lot))
     }
 
+    #[inline]
+    fn ran(&mut self, _: Option<Current>) {}
+
     fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>> {
         if leaves_http(self.connect, response.status()) {
             match self.http1 {

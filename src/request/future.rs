@@ -64,10 +64,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Open { inner, hold } => {
-                let current = hold.as_ref().expect("polled after it was ready").current();
-                let entered = current.enter();
-                let answer = ready!(inner.poll(cx));
-                drop(entered);
+                let running = hold.as_mut().expect("polled after it was ready");
+                let entered = running.current().enter();
+                let answer = inner.poll(cx);
+                running.ran(entered.leave());
+                let answer = ready!(answer);
                 let mut hold = hold.take().expect("there a moment ago");
                 Poll::Ready(answer.map(|mut response| {
                     let ending = hold.answered(&mut response);

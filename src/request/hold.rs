@@ -14,6 +14,9 @@ pub trait Hold {
     /// What a handler may ask for while it runs.
     fn current(&self) -> Current;
 
+    /// The handler has run, and this is what was current then.
+    fn ran(&mut self, current: Option<Current>);
+
     /// The handler has answered; the head has not been sent yet. Gives how the body is to be ended, if that is to be done.
     fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>>;
 }
@@ -25,6 +28,8 @@ pub struct RequestGuard {
     /// HTTP/1: the only protocol in which a header can ask the client to leave.
     http1: bool,
     connect: bool,
+    /// Where its moment lies, once that is known.
+    lot: Option<u64>,
     /// `None` for an exempt request.
     ticket: Option<Ticket>,
 }
@@ -35,6 +40,7 @@ impl RequestGuard {
             tracker,
             http1: is_http1(request.version()),
             connect: *request.method() == Method::CONNECT,
+            lot: None,
             ticket,
         }
     }
@@ -43,7 +49,12 @@ impl RequestGuard {
 impl Hold for RequestGuard {
     #[inline]
     fn current(&self) -> Current {
-        Current::new(self.tracker, None)
+        Current::new(self.tracker, self.lot)
+    }
+
+    #[inline]
+    fn ran(&mut self, current: Option<Current>) {
+        self.lot = current.and_then(Current::lot);
     }
 
     #[inline]

@@ -63,10 +63,12 @@ where
             }
             ticket
         };
-        let guard = RequestGuard::new(tracker, &request, ticket);
+        let mut guard = RequestGuard::new(tracker, &request, ticket);
         // A service may ask in `call` already.
-        let _entered = guard.current().enter();
-        ResponseFuture::open(self.inner.call(request), guard)
+        let entered = guard.current().enter();
+        let response = self.inner.call(request);
+        guard.ran(entered.leave());
+        ResponseFuture::open(response, guard)
     }
 }
 

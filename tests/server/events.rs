@@ -229,6 +229,40 @@ async fn a_handler_may_end_its_stream_itself_at_the_same_moment() {
     assert_eq!((report.long.told, report.long.cut), (1, 0));
 }
 
+// The layer is not needed under `serve`, and changes nothing.
+#[tokio::test(start_paused = true)]
+async fn with_a_layer_under_it_a_stream_still_ends_at_the_moment_of_its_connection() {
+    let (seen, mut moments) = tokio::sync::mpsc::unbounded_channel();
+    let (shutdown, handle) = coordinator(cluster());
+    let app = Router::new()
+        .route(
+            "/events",
+            get(async move || {
+                seen.send(Moment::current().unwrap()).unwrap();
+                Sse::new(ticks())
+            }),
+        )
+        .layer(lameduck::DrainLayer::new(&handle));
+    let (address, _) = start(app, &handle).await;
+    let mut client = Client::connect(address).await;
+    client.ask("/events").await;
+    client.until(b"data: tick\n\n").await;
+    let moment = soon(moments.recv()).await.unwrap();
+
+    let run = begin(shutdown);
+    let rest = tokio::spawn(async move {
+        client.until(b"retry: ").await;
+        Instant::now()
+    });
+    soon(moment).await;
+    let told = Instant::now();
+
+    assert!(about(soon(rest).await.unwrap() - told, Duration::ZERO));
+    let report = soon(run).await.unwrap();
+    assert_eq!(report.connections.closed, 1);
+    assert!(report.is_clean(), "{report}");
+}
+
 // The lot is the connection's own: what belongs together is told together.
 #[tokio::test(start_paused = true)]
 async fn all_streams_of_a_connection_end_together() {
