@@ -36,8 +36,10 @@ where
         poll_fn(|cx| socket.as_mut().poll_ready(cx)).await.ok()?;
         socket.as_mut().start_send(close).ok()?;
         poll_fn(|cx| socket.as_mut().poll_flush(cx)).await.ok()?;
-        // The stream ends when both have said close.
-        while let Some(Ok(_)) = poll_fn(|cx| socket.as_mut().poll_next(cx)).await {}
+        // It ends when both have said close, and with an error when the connection ended before.
+        while let Some(message) = poll_fn(|cx| socket.as_mut().poll_next(cx)).await {
+            message.ok()?;
+        }
         Some(())
     };
     matches!(timeout_at(deadline, handshake).await, Ok(Some(())))
