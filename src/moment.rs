@@ -51,7 +51,7 @@ impl ShutdownHandle {
 /// ```
 ///
 /// Where it comes from: [`Moment::current`] in a handler, the axum extractor (feature `axum`), or
-/// [`ShutdownHandle::moment`]. All that belongs to one connection has the same moment, and so has a clone.
+/// [`ShutdownHandle::moment`]. All that belongs to one connection of ours has the same moment, and so has a clone.
 ///
 /// A moment never comes when the coordinator is not run.
 ///

@@ -39,6 +39,9 @@ enum Step {
     Asked,
     /// Close has begun: it closes when it is still idle at `until`.
     Lingering { until: Instant },
+    /// Close has begun, and a response is on its way. If that does not end it, because its head left before the moment had
+    /// come, it lingers from the end of it on.
+    Busy,
     /// It closes as soon as it is idle.
     Ending,
 }
@@ -87,6 +90,14 @@ impl Course {
                 }
                 Step::Asked => {
                     if !in_close(handle) {
+                        return None;
+                    }
+                    let until = now + handle.plan().linger();
+                    self.step = Step::Lingering { until };
+                }
+                Step::Lingering { .. } if state.owes_response() => self.step = Step::Busy,
+                Step::Busy => {
+                    if state.owes_response() {
                         return None;
                     }
                     let until = now + handle.plan().linger();

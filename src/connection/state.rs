@@ -276,12 +276,19 @@ impl<A: ?Sized> Connection<A> {
         }
     }
 
+    /// Whether a response of HTTP/1 is not over. HTTP/2 is ended by GOAWAY, which lets responses finish.
+    pub(super) fn owes_response(&self) -> bool {
+        !self.is_http2() && !self.is_upgraded() && !self.is_idle()
+    }
+
     /// Wakes its task, if that has waited for this.
     fn became_idle(&self) {
-        let owes_goaway = || {
-            self.says_close() && self.is_http2() && self.pong() == Pong::NotAsked && self.is_idle()
+        // HTTP/1 lingers from now on; HTTP/2 may have waited for this with its GOAWAY.
+        let asked = || {
+            self.says_close()
+                && (!self.is_http2() || (self.pong() == Pong::NotAsked && self.is_idle()))
         };
-        if self.ending.load(Ordering::Relaxed) || owes_goaway() {
+        if self.ending.load(Ordering::Relaxed) || asked() {
             self.task.wake();
         }
     }

@@ -179,27 +179,48 @@ async fn drain_names_what_it_waits_for_and_no_stream() {
     assert_eq!(report.cut, 1);
 }
 
-// A client that comes back on the same connection while it lingers is served. All are told when Close begins here: a stream
-// that ends after the linger time leaves an idle connection, which closes at once.
+// The stream's head did not say close, so its client may come back on the same connection, however late it ended in Close.
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_lingers_serves_the_next_request_after_a_stream_has_ended() {
-    let plan = Plan::builder()
-        .spread(Duration::ZERO)
-        .long_spread(Duration::ZERO);
+async fn a_connection_lingers_after_a_stream_has_ended_and_serves_the_next_request() {
+    let plan = Plan::builder().spread(Duration::ZERO);
     let (shutdown, handle) = coordinator(plan.build().unwrap());
+    // With this seed the first connection is told late in the spread, after the linger time.
+    let shutdown = shutdown.seed(LATE);
     let (address, _) = start(events().merge(hello()), &handle).await;
     let mut client = Client::connect(address).await;
     client.ask("/events").await;
     client.until(b"data: tick\n\n").await;
 
     let run = begin(shutdown);
-    client.until(b"\r\n0\r\n\r\n").await;
+    reached(&handle, Phase::Close).await;
+    let (_, until_the_end) = timed(client.until(b"\r\n0\r\n\r\n")).await;
+    sleep(millis(500)).await;
     let answer = client.get("/").await;
 
+    assert!(until_the_end > seconds(2), "{until_the_end:?}");
     assert_eq!(answer.text(), "hello");
     assert!(answer.says_close());
     assert_eq!(client.end().await.unwrap(), b"");
     assert!(soon(run).await.unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_lingers_after_a_stream_closes_when_nothing_comes() {
+    let plan = Plan::builder().spread(Duration::ZERO);
+    let (shutdown, handle) = coordinator(plan.build().unwrap());
+    let shutdown = shutdown.seed(LATE);
+    let (address, _) = start(events(), &handle).await;
+    let mut client = Client::connect(address).await;
+    client.ask("/events").await;
+    client.until(b"data: tick\n\n").await;
+
+    let run = begin(shutdown);
+    client.until(b"\r\n0\r\n\r\n").await;
+    let (end, took) = timed(client.end()).await;
+
+    assert_eq!(end.unwrap(), b"");
+    assert!(about(took, handle.plan().linger()), "{took:?}");
+    assert_eq!(soon(run).await.unwrap().connections.closed, 1);
 }
 
 // A handler that marks its stream ends it itself, with what only it knows.
@@ -294,6 +315,8 @@ async fn all_streams_of_a_connection_end_together() {
     assert!(ends.iter().all(|end| about(*end - ends[0], Duration::ZERO)));
     assert_eq!(soon(run).await.unwrap().long.told, 5);
 }
+
+const LATE: u64 = 9;
 
 fn events() -> Router {
     Router::new().route("/events", get(async || Sse::new(ticks())))
