@@ -283,11 +283,8 @@ impl<A: ?Sized> Connection<A> {
 
     /// Wakes its task, if that has waited for this.
     fn became_idle(&self) {
-        // HTTP/1 lingers from now on; HTTP/2 may have waited for this with its GOAWAY.
-        let asked = || {
-            self.says_close()
-                && (!self.is_http2() || (self.pong() == Pong::NotAsked && self.is_idle()))
-        };
+        // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
+        let asked = || self.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
         if self.ending.load(Ordering::Relaxed) || asked() {
             self.task.wake();
         }
