@@ -66,7 +66,7 @@
 //! # More
 //!
 //! `README.md` compares the layer with the server, and says what goes into the manifest. `docs/phases.md` tells each phase
-//! in detail, and what bad input gets; `docs/architecture.md` says how the crate is built. `examples/` is a course of seven,
+//! in detail, and what bad input gets; `docs/architecture.md` says how the crate is built. `examples/` is a course of eight,
 //! and a rolling update to watch.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Links to what a feature adds lead nowhere without it.

@@ -154,6 +154,66 @@ fn several_servers_all_serve_and_leave_no_socket_file() {
     assert!(!std::path::Path::new(&socket).exists());
 }
 
+#[cfg(all(feature = "axum", feature = "tonic"))]
+#[tokio::test]
+async fn long_connections_are_all_told_and_none_is_cut() {
+    use futures_util::StreamExt;
+    use tokio_tungstenite::tungstenite::Message;
+    use tonic::transport::Endpoint;
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let mut service = Process::example("long_connections", &[ANYWHERE], SHORT);
+    let address = word_after(&service.line(), "on");
+    let mut events = TcpStream::connect(&address).unwrap();
+    events
+        .write_all(b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    let mut stream = vec![0; 10];
+    events.read_exact(&mut stream).unwrap();
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/socket"))
+        .await
+        .unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
+    let service_name = "example.Ticks".to_owned();
+    let request = HealthCheckRequest {
+        service: service_name,
+    };
+    let mut watch = health.watch(request).await.unwrap().into_inner();
+    let serving = watch.message().await.unwrap().unwrap().status;
+    let tick = socket.next().await.unwrap().unwrap();
+
+    let page = ask(&address, "GET /", "");
+    let stopped = tokio::task::spawn_blocking(move || stop(service));
+    let not_serving = watch.message().await.unwrap().unwrap().status;
+    let watch_end = watch.message().await.unwrap_err();
+    let close = loop {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Close(Some(close)) => break close,
+            message => assert!(message.is_text(), "{message}"),
+        }
+    };
+    // The library's answer to the close frame leaves when it is asked for more.
+    assert!(socket.next().await.is_none());
+    events.read_to_end(&mut stream).unwrap();
+    let stream = String::from_utf8(stream).unwrap();
+    let report = stopped.await.unwrap();
+
+    assert!(page.contains("new EventSource"), "{page}");
+    assert_eq!(tick.to_text().unwrap(), "0");
+    assert_eq!(u16::from(close.code), 1012);
+    assert_eq!(close.reason.as_str(), "SIGTERM");
+    assert_eq!((serving, not_serving), (1, 2), "SERVING, then NOT_SERVING");
+    assert_eq!(watch_end.code(), tonic::Code::Unavailable);
+    assert!(stream.contains("data: 0\n\n"), "{stream}");
+    let retry = stream.rfind("retry: ").expect("it says when to come back");
+    assert!(retry > stream.rfind("data: ").unwrap(), "{stream}");
+    // The end of a chunked body (RFC 9112, section 7.1): it was not cut.
+    assert!(stream.ends_with("\r\n0\r\n\r\n"), "{stream}");
+    assert!(report.contains("3 told to end, 0 cut"), "{report}");
+}
+
 /// Sends SIGTERM and returns what the example printed, once it has left cleanly.
 fn stop(process: Process) -> String {
     process.signal("TERM");
