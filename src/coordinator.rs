@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "tower")]
 use crate::event_streams::EventStreams;
+use crate::exit::ExitPolicy;
 use crate::handle::ShutdownHandle;
 use crate::hook::{HookError, When};
 use crate::phase::Phase;
@@ -40,6 +41,7 @@ pub struct ShutdownCoordinator {
     handle: ShutdownHandle,
     parent: Option<CancellationToken>,
     termination_log: PathBuf,
+    exit: ExitPolicy,
 }
 
 impl ShutdownCoordinator {
@@ -62,6 +64,7 @@ impl ShutdownCoordinator {
             handle: ShutdownHandle::new(plan),
             parent: None,
             termination_log: PathBuf::from("/dev/termination-log"),
+            exit: ExitPolicy::new(),
         }
     }
 
@@ -88,6 +91,13 @@ impl ShutdownCoordinator {
     #[must_use]
     pub fn termination_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.termination_log = path.into();
+        self
+    }
+
+    /// What the process's exit says of how it went. By default 0 when it was clean and 3 when it was not.
+    #[must_use]
+    pub fn exit_policy(mut self, policy: ExitPolicy) -> Self {
+        self.exit = policy;
         self
     }
 
@@ -220,7 +230,7 @@ impl ShutdownCoordinator {
         tracing::info!(target: "lameduck", reason = %trigger.reason, "shutting down");
 
         let shared = &self.handle.shared;
-        let sequence = Sequence::new(shared, trigger, &self.termination_log);
+        let sequence = Sequence::new(shared, trigger, &self.termination_log, self.exit);
         tokio::select! {
             report = sequence.run() => report,
             never = log_repeats(shared) => match never {},

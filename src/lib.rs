@@ -5,7 +5,7 @@
 //! trigger.
 //!
 //! ```no_run
-//! # #[cfg(all(feature = "hyper", feature = "signal", unix))]
+//! # #[cfg(all(feature = "hyper", feature = "signal"))]
 //! # mod example {
 //! use std::error::Error;
 //! use std::process::ExitCode;
@@ -71,7 +71,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Links to what a feature adds lead nowhere without it.
 #![cfg_attr(
-    not(all(feature = "hyper", feature = "signal", unix)),
+    not(all(feature = "hyper", feature = "signal")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 
@@ -83,6 +83,7 @@ mod current;
 mod drain;
 #[cfg(feature = "tower")]
 mod event_streams;
+mod exit;
 #[cfg(feature = "axum")]
 mod extract;
 #[cfg(feature = "tonic")]
@@ -104,13 +105,13 @@ mod request;
 mod roster;
 mod sequence;
 mod shared;
-#[cfg(all(feature = "signal", unix))]
+#[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
 mod spread;
 mod task;
 mod told;
-#[cfg(all(feature = "signal", unix))]
+#[cfg(feature = "signal")]
 mod watchdog;
 #[cfg(feature = "tower")]
 mod websocket;
@@ -126,6 +127,7 @@ pub use drain::DrainGuard;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use event_streams::EventStreams;
+pub use exit::ExitPolicy;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use extract::NotServed;
@@ -155,7 +157,7 @@ pub use told::Told;
 pub use websocket::close_websocket;
 
 /// The examples of the pages compile.
-#[cfg(all(doctest, feature = "hyper", feature = "signal", unix))]
+#[cfg(all(doctest, feature = "hyper", feature = "signal"))]
 mod pages {
     #[doc = include_str!("../README.md")]
     mod readme {}

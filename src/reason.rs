@@ -77,6 +77,8 @@ pub enum Signal {
     Terminate,
     /// SIGINT: Ctrl-C, and what Nomad and images with `STOPSIGNAL SIGINT` send.
     Interrupt,
+    /// SIGQUIT: Ctrl-\\, and what images with `STOPSIGNAL SIGQUIT` send.
+    Quit,
 }
 
 impl Signal {
@@ -86,6 +88,17 @@ impl Signal {
         match self {
             Signal::Terminate => "SIGTERM",
             Signal::Interrupt => "SIGINT",
+            Signal::Quit => "SIGQUIT",
+        }
+    }
+
+    /// The signal's number, as POSIX fixes it in the description of `kill`.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Signal::Interrupt => 2,
+            Signal::Quit => 3,
+            Signal::Terminate => 15,
         }
     }
 }

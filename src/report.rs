@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::exit::{self, ExitPolicy};
 use crate::phase::Phase;
 use crate::reason::Reason;
 
@@ -21,6 +22,8 @@ use crate::reason::Reason;
 /// | [`Report::EXIT_UNCLEAN`] (3) | something was cut, failed or overran, or a failure was the reason |
 /// | [`Report::EXIT_WATCHDOG`] (4) | the watchdog ended the process at the hard deadline |
 /// | [`Report::EXIT_FORCED`] (130) | a person at the terminal sent a second SIGINT |
+///
+/// The first two can be set: [`ExitPolicy`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -43,15 +46,16 @@ pub struct Report {
     /// How many requests, guards and tasks were still in flight when Close was over, and HTTP/1 responses not yet sent whole.
     /// They were cut. What lasts is not among them: see `long`.
     pub cut: u64,
+    pub(crate) exit: ExitPolicy,
 }
 
 impl Report {
     /// The process's exit code when something was cut, failed or overran.
-    pub const EXIT_UNCLEAN: u8 = 3;
+    pub const EXIT_UNCLEAN: u8 = exit::UNCLEAN;
     /// The process's exit code when the watchdog ended it.
-    pub const EXIT_WATCHDOG: u8 = 4;
+    pub const EXIT_WATCHDOG: u8 = exit::WATCHDOG;
     /// The process's exit code after a second SIGINT.
-    pub const EXIT_FORCED: u8 = 130;
+    pub const EXIT_FORCED: u8 = exit::FORCED;
 
     /// Whether nothing was lost: no request cut, no hook or task failed or overran, and no failure was the reason.
     ///
@@ -65,17 +69,18 @@ impl Report {
             && self.tasks.iter().all(|task| task.outcome.is_done())
     }
 
-    /// What `main` should return.
+    /// What `main` should return: what the [`ExitPolicy`] says of how it went.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code())
+        ExitCode::from(self.exit.code(self.is_clean(), &self.reason))
     }
 
-    /// Ends the process at once with [`exit_code`](Report::exit_code).
+    /// Ends the process at once, with [`exit_code`](Report::exit_code) or by the signal that was the reason
+    /// ([`ExitPolicy::reraise`]).
     ///
     /// Returning from `main` drops the runtime, which waits for blocking work that is still running; this does not.
     pub fn exit_process(&self) -> ! {
-        std::process::exit(i32::from(self.code()))
+        self.exit.end(self.is_clean(), &self.reason)
     }
 
     /// The hooks of all phases, in the order of the phases.
@@ -113,14 +118,6 @@ impl Report {
             self.traffic.refused,
             self.cut,
         ))
-    }
-
-    fn code(&self) -> u8 {
-        if self.is_clean() {
-            0
-        } else {
-            Self::EXIT_UNCLEAN
-        }
     }
 
     fn verdict(&self) -> &'static str {

@@ -115,7 +115,7 @@ impl Roster {
     }
 
     /// The tasks that are running now, for a watchdog that must not wait.
-    #[cfg(all(feature = "signal", unix))]
+    #[cfg(feature = "signal")]
     pub(crate) fn try_running(&self) -> Option<Vec<String>> {
         let names = self.0.try_lock().ok()?;
         Some(names.unfinished().map(|task| task.name.clone()).collect())

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::drain::{Class, Count, Generation};
+use crate::exit::ExitPolicy;
 use crate::hook::Runner;
 use crate::phase::Phase;
 use crate::report::{Kind, PhaseOutcome, PhaseReport, Report, Traffic};
@@ -38,16 +39,23 @@ pub(crate) struct Sequence<'a> {
     trigger: Trigger,
     phases: Vec<PhaseReport>,
     termination_log: &'a Path,
+    exit: ExitPolicy,
 }
 
 impl<'a> Sequence<'a> {
-    pub(crate) fn new(shared: &'a Shared, trigger: Trigger, termination_log: &'a Path) -> Self {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        trigger: Trigger,
+        termination_log: &'a Path,
+        exit: ExitPolicy,
+    ) -> Self {
         Sequence {
             runner: Runner::new(Arc::clone(&shared.hooks)),
             shared,
             trigger,
             phases: Vec::new(),
             termination_log,
+            exit,
         }
     }
 
@@ -213,6 +221,7 @@ impl<'a> Sequence<'a> {
             connections: self.shared.connections.counts(),
             long: self.shared.long_counts(),
             cut: self.shared.cut_count(),
+            exit: self.exit,
         }
     }
 

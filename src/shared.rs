@@ -94,7 +94,7 @@ struct State {
     /// and how much of what lasts.
     cut_long: u64,
     on_trigger: Vec<Box<dyn FnOnce(std::time::Instant) + Send>>,
-    #[cfg(all(feature = "signal", unix))]
+    #[cfg(feature = "signal")]
     attached: Vec<Box<dyn std::any::Any + Send>>,
 }
 
@@ -298,7 +298,7 @@ impl Shared {
     }
 
     /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
-    #[cfg(all(feature = "signal", unix))]
+    #[cfg(feature = "signal")]
     pub(crate) fn on_trigger(&self, call: impl FnOnce(std::time::Instant) + Send + 'static) {
         let mut state = self.state();
         let Some(trigger) = &state.trigger else {
@@ -311,7 +311,7 @@ impl Shared {
     }
 
     /// Keeps something until the last handle is gone.
-    #[cfg(all(feature = "signal", unix))]
+    #[cfg(feature = "signal")]
     pub(crate) fn attach(&self, what: impl std::any::Any + Send) {
         self.state().attached.push(Box::new(what));
     }

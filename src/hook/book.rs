@@ -56,7 +56,7 @@ impl Hooks {
     }
 
     /// The hooks that are running now, for a watchdog that must not wait.
-    #[cfg(all(feature = "signal", unix))]
+    #[cfg(feature = "signal")]
     pub(crate) fn try_running(&self) -> Option<Vec<String>> {
         let book = self.book.try_lock().ok()?;
         Some(

@@ -23,6 +23,8 @@ pub struct Process {
     stderr: Option<JoinHandle<()>>,
     unread: Option<std::process::ChildStderr>,
     so_far: Arc<Mutex<String>>,
+    /// Whether `child` is only the parent of what is meant.
+    nested: bool,
 }
 
 /// How it ended.
@@ -53,6 +55,32 @@ impl Process {
         let mut process = Process::spawn(again(test, scenario), &[]);
         process.unread = process.child.stderr.take();
         process
+    }
+
+    /// Like [`scenario`](Process::scenario), as PID 1 of a PID namespace. `None` where none can be made.
+    pub fn scenario_as_init(test: &str, scenario: &str) -> Option<Process> {
+        let unshare = |rights: &[&str], program: &Command| {
+            let mut command = Command::new("unshare");
+            command
+                .args(rights)
+                .args(["--pid", "--fork", "--kill-child"]);
+            command.arg(program.get_program()).args(program.get_args());
+            command
+        };
+        let works = |rights: &&[&str]| {
+            let tried = unshare(rights, &Command::new("true"))
+                .stderr(Stdio::null())
+                .status();
+            tried.is_ok_and(|status| status.success())
+        };
+        let rights: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
+        let rights = rights.into_iter().find(works)?;
+        let mut process = Process::start(
+            unshare(rights, &again(test, scenario)),
+            &[(SCENARIO, scenario)],
+        );
+        process.nested = true;
+        Some(process)
     }
 
     fn start(command: Command, env: &[(&str, &str)]) -> Process {
@@ -93,6 +121,7 @@ impl Process {
             stderr: None,
             unread: None,
             so_far: Arc::default(),
+            nested: false,
         }
     }
 
@@ -138,8 +167,13 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
+        let mut id = self.id().to_string();
+        if self.nested {
+            let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+            id = children.expect("it is running").trim().to_owned();
+        }
         let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .args([&format!("-{name}"), &id])
             .status()
             .expect("kill is there");
         assert!(status.success(), "it is still running");

@@ -6,20 +6,35 @@
 //! The two signals mean the same: Kubernetes and systemd send SIGTERM, images with `STOPSIGNAL SIGINT` and Nomad send SIGINT.
 //! A repeated SIGTERM is logged and changes nothing. A second SIGINT ends the process at once with
 //! [`Report::EXIT_FORCED`](crate::Report::EXIT_FORCED) when standard error is a terminal: a person at a keyboard.
+//! SIGQUIT is listened to [when asked](Listener::quit).
 //!
-//! This module exists on Unix only.
+//! Others may listen to the same signals, through signal-hook, `tokio::signal` or anything else that keeps the handlers that
+//! it finds: each of them hears of each signal.
+//!
+//! # Windows
+//!
+//! There Ctrl-C is what is listened to, and it counts as SIGINT. The watchdog is the same. That it compiles is checked; it
+//! has not been run.
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+use std::any::Any;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::{Arc, Weak};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+#[cfg(unix)]
+use unix as platform;
+#[cfg(windows)]
+use windows as platform;
 
 use crate::handle::ShutdownHandle;
 use crate::reason::Signal;
 use crate::report::Report;
+use crate::shared::Shared;
 use crate::watchdog;
 
 /// Triggers the shutdown at SIGTERM and SIGINT, and arms the watchdog.
@@ -42,17 +57,30 @@ pub fn listen(handle: &ShutdownHandle) -> io::Result<()> {
 #[must_use = "it listens only when `listen` is called"]
 pub struct Listener {
     force: Option<bool>,
+    quit: bool,
 }
 
 impl Listener {
     /// The settings of [`listen`].
     pub const fn new() -> Self {
-        Listener { force: None }
+        Listener {
+            force: None,
+            quit: false,
+        }
     }
 
     /// Whether a second SIGINT ends the process at once. By default it does when standard error is a terminal.
     pub const fn force_on_second_interrupt(mut self, force: bool) -> Self {
         self.force = Some(force);
+        self
+    }
+
+    /// Whether SIGQUIT triggers the shutdown, too: nginx's and php-fpm's images have `STOPSIGNAL SIGQUIT`, and whoever takes
+    /// their place is stopped with it. By default it does what it always does: the process dumps its core and is gone.
+    ///
+    /// Windows has no such signal; there this changes nothing.
+    pub const fn quit(mut self, quit: bool) -> Self {
+        self.quit = quit;
         self
     }
 
@@ -63,49 +91,44 @@ impl Listener {
     /// See [`listen`](listen()).
     pub fn listen(self, handle: &ShutdownHandle) -> io::Result<()> {
         let claim = Claim::take()?;
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let receiver = Receiver {
+            shared: Arc::downgrade(&handle.shared),
+            force: self.force.unwrap_or_else(|| io::stderr().is_terminal()),
+            interrupts: 0,
+        };
         let listening = Listening {
-            signals: signals.handle(),
+            _platform: Box::new(platform::listen(receiver, self.quit)?),
             _claim: claim,
         };
-        let force = self.force.unwrap_or_else(|| io::stderr().is_terminal());
-        let shared = Arc::downgrade(&handle.shared);
-
         watchdog::arm(handle)?;
-        thread::Builder::new()
-            .name("lameduck-signals".to_owned())
-            .spawn(move || {
-                // Never logs: with standard error full it would hang, and not see the next signal.
-                let mut interrupts = 0;
-                for signal in signals.forever() {
-                    let signal = match signal {
-                        SIGINT => Signal::Interrupt,
-                        _ => Signal::Terminate,
-                    };
-                    interrupts += u32::from(signal == Signal::Interrupt);
-                    if force && interrupts > 1 {
-                        signal_hook::low_level::exit(i32::from(Report::EXIT_FORCED));
-                    }
-                    if let Some(shared) = shared.upgrade() {
-                        ShutdownHandle { shared }.shutdown(signal);
-                    }
-                }
-            })?;
         handle.shared.attach(listening);
         Ok(())
     }
 }
 
-/// Ends the signal thread with the last handle.
-struct Listening {
-    signals: Handle,
-    _claim: Claim,
+/// What is done with the signals that come. It never logs: with standard error full it would hang, and miss the next one.
+struct Receiver {
+    shared: Weak<Shared>,
+    force: bool,
+    interrupts: u32,
 }
 
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.signals.close();
+impl Receiver {
+    fn receive(&mut self, signal: Signal) {
+        self.interrupts += u32::from(signal == Signal::Interrupt);
+        if self.force && self.interrupts > 1 {
+            signal_hook::low_level::exit(i32::from(Report::EXIT_FORCED));
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            ShutdownHandle { shared }.shutdown(signal);
+        }
     }
+}
+
+/// Ends the signal thread with the last handle.
+struct Listening {
+    _platform: Box<dyn Any + Send>,
+    _claim: Claim,
 }
 
 static CLAIMED: AtomicBool = AtomicBool::new(false);

@@ -1,0 +1,257 @@
+//! What triggers the shutdown, and what a second signal does.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lameduck::{Phase, Plan, Report, ShutdownCoordinator, signal};
+use tokio::signal::unix::SignalKind;
+
+use crate::process::Process;
+use crate::{SOON, play, runtime, start, two_seconds, watchdog};
+
+#[test]
+fn sigterm_runs_the_phases_and_exits_with_zero() {
+    let ended = play("hook", &["TERM"]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("the pool is closed"));
+    assert!(ended.stdout.contains("clean: SIGTERM"), "{}", ended.stdout);
+}
+
+#[test]
+fn sigint_means_the_same_as_sigterm() {
+    let ended = play("hook", &["INT"]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("clean: SIGINT"), "{}", ended.stdout);
+}
+
+// Case 16.
+#[test]
+fn second_sigterm_is_logged_and_changes_nothing() {
+    let mut process = start("waits for a second signal");
+    process.signal("TERM");
+    process.line_with("draining");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("the pool is closed"));
+    assert!(
+        ended.stderr.contains("already shutting down"),
+        "{}",
+        ended.stderr
+    );
+}
+
+// Case 17.
+#[test]
+fn second_sigint_ends_the_process_at_once_also_when_the_runtime_is_wedged() {
+    let mut process = start("wedged, forced by a second interrupt");
+    process.signal("INT");
+    process.line_with("wedged");
+    process.signal("INT");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(i32::from(Report::EXIT_FORCED)));
+    assert!(ended.took < SOON, "it took {:?}", ended.took);
+}
+
+// Case 17.
+#[test]
+fn second_sigint_without_a_terminal_changes_nothing() {
+    let mut process = start("waits for a second signal");
+    process.signal("INT");
+    process.line_with("draining");
+    process.signal("INT");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("the pool is closed"));
+}
+
+// Case 15.
+#[test]
+fn sigterm_during_start_up_skips_lame_duck_and_leaves() {
+    let ended = play("slow start", &["TERM"]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.took < SOON, "it took {:?}", ended.took);
+    assert!(ended.stdout.contains("the listener is closed"));
+    assert!(ended.stdout.contains("clean: SIGTERM"), "{}", ended.stdout);
+}
+
+#[test]
+fn second_coordinator_that_listens_is_refused() {
+    let ended = play("listens twice", &[]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("listens to signals already"));
+}
+
+#[test]
+fn coordinator_that_is_dropped_frees_the_signals_for_the_next() {
+    let ended = play("listens again", &["TERM"]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("clean: SIGTERM"), "{}", ended.stdout);
+}
+
+#[test]
+fn sigquit_means_the_same_when_it_is_listened_to() {
+    let ended = play("listens to SIGQUIT", &["QUIT"]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("clean: SIGQUIT"), "{}", ended.stdout);
+}
+
+#[test]
+fn sigquit_is_left_alone_otherwise() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let ended = play("hook", &["QUIT"]);
+
+    assert_eq!(ended.status.signal(), Some(3));
+}
+
+#[test]
+fn handlers_of_the_host_hear_of_the_signal_as_well() {
+    let ended = play("host with handlers of its own", &["TERM"]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("the pool is closed"));
+    assert!(ended.stdout.contains("signal-hook heard it"));
+    assert!(ended.stdout.contains("tokio heard it"));
+}
+
+// Case 18.
+#[test]
+fn pid_1_leaves_as_any_other_process() {
+    let Some(mut process) = Process::scenario_as_init("scenario", "says its PID") else {
+        println!("SKIPPED: no PID namespace can be made here");
+        return;
+    };
+    assert_eq!(process.line_with("PID"), "PID 1");
+    process.line_with("ready");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("the pool is closed"));
+    assert!(ended.stdout.contains("clean: SIGTERM"), "{}", ended.stdout);
+}
+
+pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
+    let forced = || signal::Listener::new().force_on_second_interrupt(true);
+    Some(match name {
+        "hook" => leaves(with_pool(signal::Listener::new())),
+        "says its PID" => {
+            println!("PID {}", std::process::id());
+            leaves(with_pool(signal::Listener::new()))
+        }
+        "listens to SIGQUIT" => leaves(with_pool(signal::Listener::new().quit(true))),
+        "waits for a second signal" => waits_for_a_second_signal(),
+        "wedged, forced by a second interrupt" => watchdog::wedged(Plan::local(), forced()),
+        "slow start" => slow_start(),
+        "listens twice" => listens_twice(),
+        "listens again" => {
+            let first = ShutdownCoordinator::new(two_seconds());
+            signal::listen(&first.handle()).expect("nobody listens yet");
+            drop(first);
+            leaves(with_pool(signal::Listener::new()))
+        }
+        "host with handlers of its own" => host_with_handlers(),
+        _ => return None,
+    })
+}
+
+/// A coordinator that listens and has a pool to close.
+fn with_pool(listener: signal::Listener) -> ShutdownCoordinator {
+    let shutdown = ShutdownCoordinator::new(Plan::builder().build().expect("it fits"));
+    listener
+        .listen(&shutdown.handle())
+        .expect("nobody listens yet");
+    let closed = async || println!("the pool is closed");
+    shutdown
+        .hook(Phase::Release, "pool", closed)
+        .expect("the name is free");
+    shutdown
+}
+
+fn leaves(shutdown: ShutdownCoordinator) -> ExitCode {
+    runtime().block_on(async {
+        println!("ready");
+        let report = shutdown.run().await;
+        println!("{report}");
+        report.exit_code()
+    })
+}
+
+fn waits_for_a_second_signal() -> ExitCode {
+    let shutdown = with_pool(signal::Listener::new());
+    let second = shutdown.handle();
+    let wait = async move || {
+        println!("draining");
+        std::io::stdout().flush().expect("it is read");
+        // Long enough for the second signal, and bounded: the process must outlive it.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(second.is_shutting_down());
+    };
+    shutdown
+        .hook(Phase::Drain, "wait", wait)
+        .expect("the name is free");
+    leaves(shutdown)
+}
+
+fn slow_start() -> ExitCode {
+    let shutdown = with_pool(signal::Listener::new());
+    let handle = shutdown.handle();
+    runtime().block_on(async {
+        let migrating = handle.not_ready("migrations");
+        println!("ready");
+        handle.reached(Phase::LameDuck).await;
+        drop(migrating);
+        let listener = lameduck::bind("127.0.0.1:0").await.expect("a port is free");
+        lameduck::serve(listener, axum::Router::new(), &handle).await;
+        println!("the listener is closed");
+    });
+    leaves(shutdown)
+}
+
+fn listens_twice() -> ExitCode {
+    let first = ShutdownCoordinator::new(Plan::local());
+    let second = ShutdownCoordinator::new(Plan::local());
+    signal::listen(&first.handle()).expect("nobody listens yet");
+    let refused = signal::listen(&second.handle()).expect_err("the first one listens");
+    println!("ready");
+    println!("{refused}");
+    ExitCode::SUCCESS
+}
+
+/// One handler is there before the coordinator's, one comes after it.
+fn host_with_handlers() -> ExitCode {
+    let heard = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&heard))
+        .expect("there is room for a handler");
+    let shutdown = with_pool(signal::Listener::new());
+    runtime().block_on(async {
+        let mut tokios = tokio::signal::unix::signal(SignalKind::terminate())
+            .expect("there is room for a handler");
+        println!("ready");
+        let report = shutdown.run().await;
+        if heard.load(Ordering::Acquire) {
+            println!("signal-hook heard it");
+        }
+        if tokios.recv().await.is_some() {
+            println!("tokio heard it");
+        }
+        report.exit_code()
+    })
+}
