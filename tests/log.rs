@@ -6,52 +6,15 @@ use std::time::Duration;
 use lameduck::{Phase, Plan, ShutdownCoordinator};
 use tokio::time::sleep;
 
+mod logged;
+
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What this thread logs, and with it this test. One subscriber for all: tracing remembers for each line of code whether
-/// anybody listened to it, so a subscriber a thread would miss lines that another thread was the first to come to.
-mod log {
-    use std::cell::RefCell;
-    use std::io::{Result, Write};
-    use std::sync::Once;
-
-    thread_local! { static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) } }
-
-    struct Writer;
-
-    impl Write for Writer {
-        fn write(&mut self, text: &[u8]) -> Result<usize> {
-            LOGGED.with_borrow_mut(|logged| logged.write(text))
-        }
-
-        fn flush(&mut self) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    pub(crate) fn capture() {
-        static INIT: Once = Once::new();
-        INIT.call_once(|| {
-            tracing_subscriber::fmt()
-                .with_ansi(false)
-                .without_time()
-                .with_writer(|| Writer)
-                .init();
-        });
-        LOGGED.take();
-    }
-
-    pub(crate) fn lines() -> Vec<String> {
-        let text = String::from_utf8(LOGGED.take()).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn log_tells_each_phase_boundary_once() {
-    log::capture();
+    logged::capture();
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
     let guard = handle.guard().unwrap();
@@ -63,7 +26,7 @@ async fn log_tells_each_phase_boundary_once() {
     handle.shutdown("deploy");
     shutdown.run().await;
 
-    let lines = log::lines();
+    let lines = logged::lines();
     assert!(lines[0].starts_with("INFO lameduck: plan: grace period 30 s (default), "));
     assert_eq!(
         lines[1],
@@ -82,7 +45,7 @@ async fn log_tells_each_phase_boundary_once() {
 
 #[tokio::test(start_paused = true)]
 async fn log_warns_of_everything_that_is_left_behind() {
-    log::capture();
+    logged::capture();
 
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
@@ -95,7 +58,7 @@ async fn log_warns_of_everything_that_is_left_behind() {
     handle.shutdown("test");
     shutdown.run().await;
 
-    let lines = log::lines();
+    let lines = logged::lines();
     for line in [
         "INFO lameduck: Drain timed out phase=Drain took_ms=11500 left_behind=2",
         "WARN lameduck: left behind: guard `upload 7`, for 11.500 s phase=Drain",
@@ -109,7 +72,7 @@ async fn log_warns_of_everything_that_is_left_behind() {
 // Case 16.
 #[tokio::test(start_paused = true)]
 async fn log_tells_of_a_repeated_trigger() {
-    log::capture();
+    logged::capture();
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
     shutdown
@@ -122,20 +85,20 @@ async fn log_tells_of_a_repeated_trigger() {
 
     let expected =
         "INFO lameduck: already shutting down: this changes nothing reason=requested: second";
-    assert!(log::lines().iter().any(|line| line == expected));
+    assert!(logged::lines().iter().any(|line| line == expected));
 }
 
 #[tokio::test(start_paused = true)]
 async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
-    log::capture();
+    logged::capture();
     let unused = ShutdownCoordinator::new(Plan::immediate());
     let triggered = ShutdownCoordinator::new(Plan::immediate());
     triggered.handle().shutdown("test");
 
     drop(unused);
-    let none = log::lines();
+    let none = logged::lines();
     drop(triggered);
-    let one = log::lines();
+    let one = logged::lines();
 
     assert!(!none.iter().any(|line| line.starts_with("WARN")));
     assert_eq!(
@@ -149,7 +112,7 @@ async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
 // Case 53: one event for each batch, not for each connection.
 #[tokio::test(start_paused = true)]
 async fn log_tells_how_many_long_connections_have_been_told_once_a_second() {
-    log::capture();
+    logged::capture();
     let plan = Plan::builder().long_spread(secs(3)).build().unwrap();
     let shutdown = ShutdownCoordinator::new(plan).seed(7);
     let handle = shutdown.handle();
@@ -164,7 +127,7 @@ async fn log_tells_how_many_long_connections_have_been_told_once_a_second() {
     handle.shutdown("deploy");
     shutdown.run().await;
 
-    let lines = log::lines();
+    let lines = logged::lines();
     let told: Vec<u64> = lines
         .iter()
         .filter_map(|line| {

@@ -1,11 +1,13 @@
 //! `serve`, `Server`, `serve_admin`, `bind` and `ConnectionGroup`, over real loopback sockets.
 //!
 //! Server and clients share one runtime of one thread, and its clock is paused: time only moves when nobody has anything to
-//! do. What is on its way through the kernel is no such thing, so `support::pace` lets it move in small steps only, some
+//! do. What is on its way through the kernel is no such thing, so `pace` lets it move in small steps only, some
 //! twenty times as fast as a real clock.
 #![cfg(feature = "hyper")]
 
 mod frames;
+#[path = "../pace/mod.rs"]
+mod pace;
 mod pipes;
 mod support;
 

@@ -11,8 +11,10 @@ use lameduck::{Phase, Plan, Report, Serving, ShutdownCoordinator, ShutdownHandle
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::pace::pace;
 
 pub(crate) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -32,18 +34,6 @@ pub(crate) fn coordinator(plan: Plan) -> (ShutdownCoordinator, ShutdownHandle) {
     let shutdown = ShutdownCoordinator::new(plan).termination_log("/nonexistent");
     let handle = shutdown.handle();
     (shutdown, handle)
-}
-
-/// Keeps the paused clock from jumping while bytes are between two sockets: each step takes a real moment, too.
-async fn pace() {
-    const STEP: Duration = millis(10);
-    const MOMENT: Duration = Duration::from_micros(200);
-    loop {
-        sleep(STEP).await;
-        // The clock stands still while this runs.
-        let moment = spawn_blocking(|| std::thread::sleep(MOMENT));
-        moment.await.unwrap();
-    }
 }
 
 /// Triggers the shutdown and lets it run.
