@@ -6,6 +6,9 @@
 #![cfg(feature = "hyper")]
 
 mod frames;
+#[cfg(unix)]
+#[path = "../logged/mod.rs"]
+mod logged;
 #[path = "../pace/mod.rs"]
 mod pace;
 mod pipes;
@@ -26,3 +29,5 @@ mod service;
 mod tls;
 mod tunnel;
 mod upgrade;
+#[cfg(unix)]
+mod websockets;
