@@ -10,7 +10,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -32,10 +32,11 @@ impl Default for Builders {
         let mut http1 = http1::Builder::new();
         // hyper's header timer is its keep-alive limit, too: it would close idle connections in normal service.
         http1.header_read_timeout(None);
-        Builders {
-            http1,
-            http2: http2::Builder::new(TokioExecutor::new()),
-        }
+        // The settings that need a timer panic without one.
+        http1.timer(TokioTimer::new());
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new());
+        Builders { http1, http2 }
     }
 }
 

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lameduck::{Phase, Plan};
+use lameduck::{Phase, Plan, Server};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -130,6 +130,24 @@ async fn a_response_that_waits_for_the_window_in_close_arrives_whole() {
     assert_eq!(received, LENGTH);
     assert_eq!(client.0.end().await.unwrap(), b"");
     assert!(soon(run).await.unwrap().is_clean());
+}
+
+// RFC 9113, section 6.7.
+#[tokio::test(start_paused = true)]
+async fn a_server_may_ask_whether_its_clients_are_still_there() {
+    let (_shutdown, handle) = coordinator(cluster());
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    Server::new(&handle)
+        .http2(|http2| {
+            http2.keep_alive_interval(Some(seconds(20)));
+        })
+        .serve(listener, hello());
+    let mut client = Raw::connect(address).await;
+
+    let ping = client.frame_of(PING).await;
+
+    assert_eq!(ping.payload.len(), 8);
 }
 
 #[tokio::test(start_paused = true)]
