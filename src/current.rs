@@ -19,11 +19,17 @@ pub struct Current {
     tracker: Tracker,
     /// The connection's, if it is one of ours; else the request's, once somebody has asked for it.
     lot: Option<u64>,
+    /// Whether it has been said, since it is the current one, that it lasts.
+    lasts: bool,
 }
 
 impl Current {
     pub(crate) fn new(tracker: Tracker, lot: Option<u64>) -> Self {
-        Current { tracker, lot }
+        Current {
+            tracker,
+            lot,
+            lasts: false,
+        }
     }
 
     /// Makes it the current one, until what is returned is dropped.
@@ -44,8 +50,16 @@ impl Current {
         self.lot
     }
 
-    pub(crate) const fn tracker(self) -> Tracker {
-        self.tracker
+    pub(crate) const fn lasts(self) -> bool {
+        self.lasts
+    }
+
+    /// The request that is handled, if there is one, lasts.
+    pub(crate) fn mark() {
+        if let Some(mut current) = CURRENT.get() {
+            current.lasts = true;
+            CURRENT.set(Some(current));
+        }
     }
 
     pub(crate) fn shared(self) -> Option<Arc<Shared>> {
@@ -73,12 +87,17 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.before);
+        let mut before = self.before;
+        if let (Some(outer), Some(inner)) = (&mut before, CURRENT.get()) {
+            // They count the same request.
+            outer.lasts |= inner.lasts && inner.tracker == outer.tracker;
+        }
+        CURRENT.set(before);
     }
 }
 
 impl ShutdownHandle {
-    /// In a handler, the handle of the server or the [`DrainLayer`](crate::DrainLayer) that the request came through.
+    /// In a handler, and where its response's body is made, the handle of the server or the [`DrainLayer`](crate::DrainLayer) that the request came through.
     ///
     /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
     #[must_use]
@@ -89,8 +108,11 @@ impl ShutdownHandle {
 }
 
 impl Moment {
-    /// In a handler, the moment of the request's connection. Under somebody else's server, whose connections are not known,
-    /// the request's own.
+    /// In a handler, and where its response's body is made, the moment of the request's connection. Under somebody else's
+    /// server, whose connections are not known, the request's own.
+    ///
+    /// Who asks says that the request lasts, as [`LongLived`](crate::LongLived) does: it keeps Close waiting and not Drain,
+    /// which would be over before the moment comes.
     ///
     /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
     #[must_use]
@@ -99,6 +121,7 @@ impl Moment {
         let moment = current.moment()?;
         // All that belongs to one request has one moment.
         current.lot = Some(moment.lot());
+        current.lasts = true;
         CURRENT.set(Some(current));
         Some(moment)
     }

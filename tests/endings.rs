@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use lameduck::{
     DrainBody, DrainLayer, EventStreams, LongLived, LongLivedLayer, Moment, Phase, PhaseOutcome,
     Plan, Report, ShutdownCoordinator, ShutdownHandle,
@@ -527,6 +527,74 @@ async fn a_handler_finds_the_shutdown_without_having_been_given_a_handle() {
     assert!(handle.is_shutting_down());
     assert!(ShutdownHandle::current().is_none());
     drop((response, shutdown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_its_moment_keeps_close_waiting_and_not_drain() {
+    let (shutdown, handle) = coordinator();
+    let polling = service_fn(|_: Request<()>| async {
+        Moment::current().unwrap().await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("nothing new"))))
+    });
+    // Counted by both.
+    let service = DrainLayer::new(&handle).layer(polling);
+    let service = DrainLayer::new(&handle).layer(service);
+    let mut request = task::spawn(Box::pin(service.oneshot(Request::new(()))));
+    assert_pending!(request.poll());
+    assert_eq!((handle.in_flight(), handle.long_lived()), (2, 2));
+
+    let run = begin(shutdown);
+    let answer = request.into_inner().await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let report = run.await.unwrap();
+
+    assert_eq!(body, "nothing new");
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.long.told, 1);
+    assert_eq!(report.phase(Phase::Drain).unwrap().took, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_the_handle_is_a_request_like_any_other() {
+    let (_shutdown, handle) = coordinator();
+    let polling = service_fn(|_: Request<()>| async {
+        let handle = ShutdownHandle::current().unwrap();
+        handle.reached(Phase::Drain).await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let service = DrainLayer::new(&handle).layer(polling);
+    let mut request = task::spawn(service.oneshot(Request::new(())));
+    assert_pending!(request.poll());
+
+    assert_eq!((handle.in_flight(), handle.long_lived()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_ask_for_its_moment() {
+    let (shutdown, handle) = coordinator();
+    let lazy = service_fn(|_: Request<()>| async {
+        let mut moment = None;
+        let lines = futures_util::stream::poll_fn(move |cx| {
+            let moment = moment.get_or_insert_with(|| Moment::current().unwrap());
+            let end = std::pin::pin!(moment).poll(cx);
+            end.map(|_| None::<Result<Frame<Bytes>, Infallible>>)
+        });
+        Ok::<_, Infallible>(Response::new(StreamBody::new(lines)))
+    });
+    let service = DrainLayer::new(&handle).layer(lazy);
+    let response = service.oneshot(Request::new(())).await.unwrap();
+    let mut body = task::spawn(response.into_body());
+    assert_eq!((handle.in_flight(), handle.long_lived()), (1, 0));
+    assert_pending!(poll(&mut body));
+    assert_eq!((handle.in_flight(), handle.long_lived()), (1, 1));
+
+    let run = begin(shutdown);
+    assert!(body.into_inner().frame().await.is_none());
+    let report = run.await.unwrap();
+
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.phase(Phase::Drain).unwrap().took, Duration::ZERO);
+    assert!(Moment::current().is_none());
 }
 
 #[tokio::test]

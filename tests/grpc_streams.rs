@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Uri};
 use lameduck::{
     Kind, LongCounts, LongLived, LongLivedLayer, Moment, Phase, PhaseOutcome, Plan, Report,
     ShutdownCoordinator, ShutdownHandle,
@@ -86,7 +86,7 @@ async fn marked_calls_end_each_at_the_moment_of_its_connection() {
     let mut server = Server::start(cluster(), Marked::ByLayer).await;
     let mut calls = Vec::new();
     for _ in 0..CALLS {
-        let messages = server.client().await.listen("Listen").await.unwrap();
+        let messages = server.client().await.listen("AskAndListen").await.unwrap();
         calls.push((messages, server.call().await));
     }
 
@@ -96,7 +96,7 @@ async fn marked_calls_end_each_at_the_moment_of_its_connection() {
             // So that the stream's sender lives until it is ended.
             let _feed = call.feed;
             let told = async {
-                call.moment.await;
+                call.moment.expect("the handler asks for it").await;
                 Instant::now()
             };
             let ended = async {
@@ -167,7 +167,7 @@ async fn a_client_that_goes_on_sending_gets_the_trailers() {
 
 // gRPC clients open a new connection after GOAWAY, and it may be past its moment.
 #[tokio::test(start_paused = true)]
-async fn a_marked_call_that_begins_after_its_moment_ends_at_once() {
+async fn a_marked_call_that_begins_after_its_moment_gets_trailers_alone() {
     let plan = Plan::builder().spread(Duration::ZERO);
     let plan = plan.long_spread(Duration::ZERO).build().unwrap();
     let mut server = Server::start(plan, Marked::ByLayer).await;
@@ -180,15 +180,15 @@ async fn a_marked_call_that_begins_after_its_moment_ends_at_once() {
     call.feed.send(Ok("in LameDuck".to_owned())).unwrap();
     let first = soon(early.message()).await.unwrap();
     reached(&server.handle, Phase::Close).await;
-    let mut late = server.client().await.listen("Listen").await.unwrap();
+    let client = server.client().await;
     let began = Instant::now();
-    let (nothing, end) = rest(&mut late).await;
+    // Not a stream that ends at once: a client that has seen a response's head does not try again.
+    let end = client.listen("Listen").await.unwrap_err();
     let took = began.elapsed();
     drop(guard);
 
     assert_eq!(first.as_deref(), Some("in LameDuck"));
     assert_told_by_the_library(&rest(&mut early).await.1);
-    assert!(nothing.is_empty());
     assert_told_by_the_library(&end);
     assert!(about(took, Duration::ZERO), "{took:?}");
     assert_all_told(&soon(run).await.unwrap(), 2);
@@ -242,7 +242,42 @@ async fn a_handler_that_asks_for_drain_ends_its_stream_with_its_own_status() {
     assert_all_told(&report, 0);
 }
 
+// Its answer comes at its end, so that nothing of it can be marked by its handler.
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_client_streams_is_told_and_answers() {
+    let mut server = Server::start(cluster(), Marked::ByHandlers).await;
+    let client = server.client().await;
+    let answer = tokio::spawn(async move { client.quack("Count").await });
+    in_flight(&server.handle, 1).await;
+
+    let run = server.begin();
+    let answer = soon(answer).await.unwrap();
+    let report = soon(run).await.unwrap();
+
+    let ducks: u64 = answer.unwrap().parse().unwrap();
+    assert!(ducks > 50, "{ducks} in 10 s");
+    assert!(about(took(&report, Phase::Drain), Duration::ZERO));
+    assert_all_told(&report, 1);
+}
+
 // Nobody ends them.
+
+#[tokio::test(start_paused = true)]
+async fn a_marked_call_that_never_answers_does_not_hold_drain() {
+    let mut server = Server::start(Plan::immediate(), Marked::ByLayer).await;
+    let client = server.client().await;
+    let answer = tokio::spawn(async move { client.quack("Swallow").await });
+    in_flight(&server.handle, 1).await;
+
+    let report = soon(server.begin()).await.unwrap();
+
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.cut, report.long.cut), (0, 1));
+    assert!(about(took(&report, Phase::Drain), Duration::ZERO));
+    let close = report.phase(Phase::Close).unwrap();
+    assert_eq!(close.outcome, PhaseOutcome::TimedOut);
+    answer.await.unwrap().unwrap_err();
+}
 
 // Case 50: cut at the deadline, and reported.
 #[tokio::test(start_paused = true)]
@@ -371,6 +406,14 @@ async fn settle() {
     sleep(millis(100)).await;
 }
 
+/// Waits until as many last, or are requests.
+async fn in_flight(handle: &ShutdownHandle, count: u64) {
+    while handle.in_flight() < count {
+        tokio::task::yield_now().await;
+    }
+    settle().await;
+}
+
 async fn reached(handle: &ShutdownHandle, phase: Phase) {
     soon(handle.reached(phase)).await;
 }
@@ -422,7 +465,7 @@ fn received<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> BoxStrea
 
 /// Who says which calls last.
 enum Marked {
-    /// The layer: those of `Listen`.
+    /// The layer: those of `Listen`, `AskAndListen` and `Swallow`.
     ByLayer,
     /// Those handlers that know: `Talk` and `LeaveAtMoment`.
     ByHandlers,
@@ -448,7 +491,7 @@ impl Server {
             Marked::ByHandlers => Routes::new(rooms),
             Marked::ByLayer => {
                 let layer = LongLivedLayer::new(LongLived::new().end_at_moment())
-                    .when(|head| head.uri.path().ends_with("/Listen"));
+                    .when(|head| matches!(method(head.uri), "Listen" | "AskAndListen" | "Swallow"));
                 Routes::new(layer.named_layer(rooms))
             }
         };
@@ -517,6 +560,17 @@ impl Client {
         Ok(soon(answer).await?.into_inner())
     }
 
+    /// Says "duck" again and again; gives the answer.
+    async fn quack(&self, method: &str) -> Result<String, Status> {
+        let mut grpc = self.ready().await;
+        let ducks = stream::unfold((), async |()| {
+            sleep(millis(100)).await;
+            Some(("duck".to_owned(), ()))
+        });
+        let answer = grpc.client_streaming(Request::new(ducks), path(method), codec());
+        Ok(answer.await?.into_inner())
+    }
+
     async fn ready(&self) -> tonic::client::Grpc<Channel> {
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         soon(grpc.ready()).await.unwrap();
@@ -529,6 +583,10 @@ fn path(method: &str) -> PathAndQuery {
     PathAndQuery::try_from(path).unwrap()
 }
 
+fn method(uri: &Uri) -> &str {
+    uri.path().rsplit('/').next().unwrap_or_default()
+}
+
 fn codec() -> ProstCodec<String, String> {
     ProstCodec::default()
 }
@@ -537,7 +595,8 @@ fn codec() -> ProstCodec<String, String> {
 struct Call {
     /// What its stream sends. The stream ends when this is dropped.
     feed: mpsc::UnboundedSender<Result<String, Status>>,
-    moment: Moment,
+    /// Its moment, if the handler has asked for it.
+    moment: Option<Moment>,
 }
 
 /// What tonic generates for a server, and the handlers with it.
@@ -550,9 +609,8 @@ type Messages = BoxStream<'static, Result<String, Status>>;
 
 impl Rooms {
     /// Tells the test that a handler has begun. Gives what the test feeds it.
-    fn begin(&self) -> Messages {
+    fn begin(&self, moment: Option<Moment>) -> Messages {
         let (feed, fed) = mpsc::unbounded_channel();
-        let moment = Moment::current().expect("served by lameduck");
         // A test that does not care has dropped it.
         let _ = self.begun.send(Call { feed, moment });
         received(fed)
@@ -561,7 +619,7 @@ impl Rooms {
     /// Takes the most of Drain.
     async fn greet(self, request: Request<String>) -> Result<Response<String>, Status> {
         let handle = ShutdownHandle::current().expect("served by lameduck");
-        drop(self.begin());
+        drop(self.begin(None));
         handle.reached(Phase::Drain).await;
         sleep(most(handle.plan().duration(Phase::Drain))).await;
         Ok(Response::new(format!("hello, {}", request.into_inner())))
@@ -569,7 +627,24 @@ impl Rooms {
 
     /// Knows nothing of a shutdown.
     async fn listen(self, _: Request<String>) -> Result<Response<Messages>, Status> {
-        Ok(Response::new(self.begin()))
+        Ok(Response::new(self.begin(None)))
+    }
+
+    async fn ask_and_listen(self, _: Request<String>) -> Result<Response<Messages>, Status> {
+        Ok(Response::new(self.begin(Moment::current())))
+    }
+
+    /// Counts what its client says, until it is told.
+    async fn count(request: Request<Streaming<String>>) -> Result<Response<String>, Status> {
+        let moment = Moment::current().expect("served by lameduck");
+        let said = request.into_inner().take_until(moment);
+        Ok(Response::new(said.count().await.to_string()))
+    }
+
+    /// Takes what its client says, and never answers.
+    async fn swallow(request: Request<Streaming<String>>) -> Result<Response<String>, Status> {
+        let said = request.into_inner().count().await;
+        Err(Status::internal(said.to_string()))
     }
 
     /// Says that it lasts, and how it may be ended.
@@ -580,7 +655,7 @@ impl Rooms {
         Ok(response)
     }
 
-    /// Says that it lasts, and ends by itself.
+    /// Says by asking that it lasts, and ends by itself.
     async fn leave_at_moment(self, _: Request<String>) -> Result<Response<Messages>, Status> {
         let moment = Moment::current().expect("served by lameduck");
         let next = async |state: Option<(Messages, Moment)>| {
@@ -594,17 +669,15 @@ impl Rooms {
                 }
             }
         };
-        let messages = stream::unfold(Some((self.begin(), moment)), next);
-        let mut response = Response::new(messages.boxed());
-        response.extensions_mut().insert(LongLived::new());
-        Ok(response)
+        let messages = stream::unfold(Some((self.begin(None), moment)), next);
+        Ok(Response::new(messages.boxed()))
     }
 
     /// Ends by itself while it is waited for.
     async fn leave_at_drain(self, _: Request<String>) -> Result<Response<Messages>, Status> {
         let handle = ShutdownHandle::current().expect("served by lameduck");
         let last = async { Err(Status::resource_exhausted("the room is full")) };
-        let messages = self.begin().take_until(handle.reached(Phase::Drain));
+        let messages = self.begin(None).take_until(handle.reached(Phase::Drain));
         Ok(Response::new(messages.chain(stream::once(last)).boxed()))
     }
 }
@@ -626,8 +699,7 @@ impl Service<http::Request<Body>> for Rooms {
         let rooms = self.clone();
         Box::pin(async move {
             let mut grpc = tonic::server::Grpc::new(codec());
-            let method = request.uri().path().rsplit('/').next();
-            let response = match method.unwrap_or_default() {
+            let response = match method(request.uri()) {
                 "Greet" => {
                     let method = service_fn(move |it| rooms.clone().greet(it));
                     grpc.unary(method, request).await
@@ -635,6 +707,18 @@ impl Service<http::Request<Body>> for Rooms {
                 "Listen" => {
                     let method = service_fn(move |it| rooms.clone().listen(it));
                     grpc.server_streaming(method, request).await
+                }
+                "AskAndListen" => {
+                    let method = service_fn(move |it| rooms.clone().ask_and_listen(it));
+                    grpc.server_streaming(method, request).await
+                }
+                "Count" => {
+                    grpc.client_streaming(service_fn(Rooms::count), request)
+                        .await
+                }
+                "Swallow" => {
+                    grpc.client_streaming(service_fn(Rooms::swallow), request)
+                        .await
                 }
                 "LeaveAtMoment" => {
                     let method = service_fn(move |it| rooms.clone().leave_at_moment(it));

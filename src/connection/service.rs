@@ -16,7 +16,7 @@ use super::upgrades::{self, RefuseUpgrades};
 use crate::current::Current;
 use crate::drain::{Class, Generation, SERVING, Ticket};
 use crate::request::{
-    DrainBody, Ending, Hold, ResponseFuture, is_http1, keep_for_close, lasts, leaves_http,
+    DrainBody, Fate, Hold, ResponseFuture, fate, is_http1, keep_for_close, lasts, leaves_http,
     retry_after, say_close, unavailable,
 };
 
@@ -78,6 +78,7 @@ impl<S, X, A> ConnectionService<S, X, A> {
             place: self.state.begin(request, generation, self.names),
             http1,
             connect: *request.method() == Method::CONNECT,
+            lasts: false,
             state: Arc::clone(&self.state),
             ticket,
         })
@@ -89,8 +90,20 @@ pub(super) struct InFlight {
     place: Option<usize>,
     http1: bool,
     connect: bool,
+    /// Whether `ticket` is one that Close waits for.
+    lasts: bool,
     state: Arc<Connection>,
     ticket: Option<Ticket>,
+}
+
+impl InFlight {
+    fn keep_for_close(&mut self) {
+        if !self.lasts {
+            self.state.lasts(self.place);
+            let tracker = self.state.handle.shared.tracker();
+            self.lasts = keep_for_close(tracker, &mut self.ticket);
+        }
+    }
 }
 
 impl Hold for InFlight {
@@ -101,24 +114,31 @@ impl Hold for InFlight {
     }
 
     #[inline]
-    fn ran(&mut self, _: Option<Current>) {}
+    fn ran(&mut self, current: Option<Current>) {
+        if current.is_some_and(Current::lasts) {
+            self.keep_for_close();
+        }
+    }
 
-    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>> {
+    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Fate {
         if leaves_http(self.connect, response.status()) {
             match self.http1 {
                 true => self.state.upgrade(),
                 false => self.state.open_tunnel(),
             }
-            return None;
+            return Fate::Whole;
         }
         if self.http1 && self.state.says_close() {
             say_close(response);
         }
         if !lasts(response) {
-            return None;
+            return Fate::Whole;
         }
-        self.state.lasts(self.place);
-        keep_for_close(response, self.current(), &mut self.ticket)
+        self.keep_for_close();
+        match self.lasts {
+            true => fate(response, self.current()),
+            false => Fate::Whole,
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::ending::Ending;
-use super::hold::RequestGuard;
+use super::ending::{Ending, Fate};
+use super::hold::{Hold, RequestGuard};
 
 pin_project! {
     /// The response body of [`DrainService`](crate::DrainService): the request is in flight until it has ended, has failed,
@@ -24,9 +24,14 @@ pin_project! {
 }
 
 impl<B, H> DrainBody<B, H> {
-    pub(super) fn open(inner: B, hold: H, ending: Option<Box<Ending>>) -> Self {
+    pub(super) fn open(inner: B, hold: H, fate: Fate) -> Self {
+        let (inner, ending) = match fate {
+            Fate::Whole => (Some(inner), None),
+            Fate::Ended(ending) => (Some(inner), Some(ending)),
+            Fate::Over => (None, None),
+        };
         DrainBody {
-            inner: Some(inner),
+            inner,
             ending,
             hold: Some(hold),
         }
@@ -54,7 +59,7 @@ impl<B, H> DrainBody<B, H> {
     }
 }
 
-impl<B: Body + 'static, H> Body for DrainBody<B, H> {
+impl<B: Body + 'static, H: Hold> Body for DrainBody<B, H> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -68,7 +73,12 @@ impl<B: Body + 'static, H> Body for DrainBody<B, H> {
         }
         let mut this = self.as_mut().project();
         if let Some(inner) = this.inner.as_mut().as_pin_mut() {
-            match inner.poll_frame(cx) {
+            let entered = this.hold.as_ref().map(|hold| hold.current().enter());
+            let polled = inner.poll_frame(cx);
+            if let (Some(hold), Some(entered)) = (this.hold.as_mut(), entered) {
+                hold.ran(entered.leave());
+            }
+            match polled {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Some(ending) = this.ending {
                         ending.passed(&frame);

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,6 +13,17 @@ use super::long::How;
 use crate::drain::SERVING;
 use crate::moment::Moment;
 use crate::told::Told;
+
+/// How a response's body ends.
+#[derive(Debug)]
+pub enum Fate {
+    /// As it will.
+    Whole,
+    /// At its moment.
+    Ended(Box<Ending>),
+    /// At once: the head says all there is to say.
+    Over,
+}
 
 /// How a body that lasts is ended.
 pub struct Ending {
@@ -30,13 +41,29 @@ enum Farewell {
 }
 
 impl Ending {
-    pub(super) fn new(moment: Moment, how: How) -> Box<Self> {
-        Box::new(Ending {
+    pub(super) fn new(moment: Moment, how: How) -> Self {
+        Ending {
             moment,
             how,
             tail: Tail::default(),
             farewell: None,
-        })
+        }
+    }
+
+    /// The head is about to be sent.
+    pub(super) fn begin(mut self, head: &mut HeaderMap) -> Fate {
+        let late = self.how == How::Grpc && self.is_leaving() && {
+            let nobody = &mut Context::from_waker(Waker::noop());
+            self.poll_due(nobody).is_ready()
+        };
+        match self.farewell {
+            Some(Farewell::Trailers(trailers)) if late => {
+                // A response of trailers alone, which gRPC's clients may take for none.
+                head.extend(trailers);
+                Fate::Over
+            }
+            _ => Fate::Ended(Box::new(self)),
+        }
     }
 
     /// Whether the shutdown has begun: before that no moment comes.

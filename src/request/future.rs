@@ -71,8 +71,8 @@ where
                 let answer = ready!(answer);
                 let mut hold = hold.take().expect("there a moment ago");
                 Poll::Ready(answer.map(|mut response| {
-                    let ending = hold.answered(&mut response);
-                    response.map(|body| DrainBody::open(body, hold, ending))
+                    let fate = hold.answered(&mut response);
+                    response.map(|body| DrainBody::open(body, hold, fate))
                 }))
             }
             StateProj::Refused { response } => {

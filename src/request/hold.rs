@@ -4,8 +4,8 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 
-use super::ending::Ending;
-use super::long::{keep_for_close, lasts};
+use super::ending::Fate;
+use super::long::{fate, keep_for_close, lasts};
 use crate::current::Current;
 use crate::drain::{SERVING, Ticket, Tracker};
 
@@ -14,11 +14,11 @@ pub trait Hold {
     /// What a handler may ask for while it runs.
     fn current(&self) -> Current;
 
-    /// The handler has run, and this is what was current then.
+    /// The handler, or the body, has run, and this is what was current then.
     fn ran(&mut self, current: Option<Current>);
 
-    /// The handler has answered; the head has not been sent yet. Gives how the body is to be ended, if that is to be done.
-    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>>;
+    /// The handler has answered; the head has not been sent yet. Gives how the body ends.
+    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Fate;
 }
 
 /// What the layer holds for a request: counts it, and says `Connection: close` once the shutdown has begun.
@@ -30,6 +30,8 @@ pub struct RequestGuard {
     connect: bool,
     /// Where its moment lies, once that is known.
     lot: Option<u64>,
+    /// Whether `ticket` is one that Close waits for.
+    lasts: bool,
     /// `None` for an exempt request.
     ticket: Option<Ticket>,
 }
@@ -41,7 +43,14 @@ impl RequestGuard {
             http1: is_http1(request.version()),
             connect: *request.method() == Method::CONNECT,
             lot: None,
+            lasts: false,
             ticket,
+        }
+    }
+
+    fn keep_for_close(&mut self) {
+        if !self.lasts {
+            self.lasts = keep_for_close(self.tracker, &mut self.ticket);
         }
     }
 }
@@ -54,11 +63,15 @@ impl Hold for RequestGuard {
 
     #[inline]
     fn ran(&mut self, current: Option<Current>) {
-        self.lot = current.and_then(Current::lot);
+        let Some(current) = current else { return };
+        self.lot = current.lot();
+        if current.lasts() {
+            self.keep_for_close();
+        }
     }
 
     #[inline]
-    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Option<Box<Ending>> {
+    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Fate {
         if self.http1
             && self.tracker.stage() != SERVING
             && !leaves_http(self.connect, response.status())
@@ -66,9 +79,13 @@ impl Hold for RequestGuard {
             say_close(response);
         }
         if !lasts(response) {
-            return None;
+            return Fate::Whole;
         }
-        keep_for_close(response, self.current(), &mut self.ticket)
+        self.keep_for_close();
+        match self.lasts {
+            true => fate(response, self.current()),
+            false => Fate::Whole,
+        }
     }
 }
 

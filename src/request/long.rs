@@ -4,9 +4,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response};
 use http_body::Body;
 
-use super::ending::Ending;
+use super::ending::{Ending, Fate};
 use crate::current::Current;
-use crate::drain::{Class, Ticket};
+use crate::drain::{Class, Ticket, Tracker};
 use crate::shared::Shared;
 
 /// Marks a response that lasts: put it into the response's extensions, or let a [`LongLivedLayer`](crate::LongLivedLayer) do it.
@@ -31,7 +31,9 @@ use crate::shared::Shared;
 /// }
 /// ```
 ///
-/// With tonic it goes into `tonic::Response::extensions_mut`.
+/// With tonic it goes into `tonic::Response::extensions_mut`, or into a layer around the service
+/// (`tonic::service::LayerExt::named_layer` keeps its name). A call whose client streams has no response for long: a layer, or
+/// a handler that asks for its [`Moment`](crate::Moment), says at its beginning that it lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LongLived {
     ended: bool,
@@ -44,10 +46,13 @@ impl LongLived {
         LongLived { ended: false }
     }
 
-    /// Its body is ended at its moment, between two frames: for what is whole wherever it ends.
+    /// Its body is ended at its moment, between two frames: for what is whole wherever it ends. What its handler has made and
+    /// the client has not taken yet is dropped.
     ///
-    /// - `application/grpc`: with the trailers `grpc-status: 14` (UNAVAILABLE) and `grpc-retry-pushback-ms`, which clients
-    ///   take for a call that may be tried again.
+    /// - `application/grpc`: with the trailers `grpc-status: 14` (UNAVAILABLE) and `grpc-retry-pushback-ms`. A call that
+    ///   begins after its moment has them in place of a response, and clients with a retry policy try it again elsewhere
+    ///   (gRFC A6: a call is committed once the response's headers have come). A call that was open is the application's to
+    ///   begin again.
     /// - `text/event-stream`: as [`EventStreams`](crate::EventStreams) says.
     /// - Anything else: the body is over. For its client that looks as if it were whole.
     ///
@@ -59,22 +64,30 @@ impl LongLived {
     }
 }
 
-/// Moves the ticket of what lasts from what Drain waits for to what Close waits for. Gives how its body is to be ended, if
-/// that is to be done.
+/// Moves the ticket of what lasts from what Drain waits for to what Close waits for. Whether that was done: an exempt request
+/// has none, and in Release there is nothing to move to.
 #[cold]
-pub(crate) fn keep_for_close<B: Body>(
-    response: &Response<B>,
-    current: Current,
-    ticket: &mut Option<Ticket>,
-) -> Option<Box<Ending>> {
-    // An exempt request is neither waited for nor told.
-    ticket.as_ref()?;
-    // Taken before the other is dropped, so it is counted at any time. In Release there is nothing to move to.
-    *ticket = Some(current.tracker().take(Class::Long)?);
-    let moment = current.moment()?;
+pub(crate) fn keep_for_close(tracker: Tracker, ticket: &mut Option<Ticket>) -> bool {
+    if ticket.is_none() {
+        return false;
+    }
+    // Taken before the other is dropped, so it is counted at any time.
+    let Some(long) = tracker.take(Class::Long) else {
+        return false;
+    };
+    *ticket = Some(long);
+    true
+}
+
+/// How the body of a response that lasts ends.
+#[cold]
+pub(crate) fn fate<B: Body>(response: &mut Response<B>, current: Current) -> Fate {
+    let Some(moment) = current.moment() else {
+        return Fate::Whole;
+    };
     match how(response, moment.shared()) {
-        How::NotByUs => None,
-        how => Some(Ending::new(moment, how)),
+        How::NotByUs => Fate::Whole,
+        how => Ending::new(moment, how).begin(response.headers_mut()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A layer that marks responses that last.
+//! A layer that marks requests that last.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,8 +11,10 @@ use tower_service::Service;
 
 use super::long::LongLived;
 use super::rules::{Exempt, RequestHead};
+use crate::current::Current;
 
-/// Marks the responses of a route as [`LongLived`]: a [`tower_layer::Layer`] for where the handler is somebody else's.
+/// Marks the requests of a route as [`LongLived`], from their beginning: a [`tower_layer::Layer`] for where the handler is
+/// somebody else's.
 ///
 /// ```
 /// # use axum::{Router, routing::get};
@@ -33,7 +35,7 @@ pub struct LongLivedLayer<W = Exempt> {
 }
 
 impl LongLivedLayer {
-    /// Marks every response that passes.
+    /// Marks every request that passes.
     #[must_use]
     pub const fn new(mark: LongLived) -> Self {
         LongLivedLayer {
@@ -44,7 +46,7 @@ impl LongLivedLayer {
 }
 
 impl<W> LongLivedLayer<W> {
-    /// Marks only the responses to these requests.
+    /// Marks only these requests.
     #[must_use]
     pub fn when<F>(self, when: F) -> LongLivedLayer<F>
     where
@@ -76,7 +78,7 @@ impl<W> fmt::Debug for LongLivedLayer<W> {
     }
 }
 
-/// Marks responses. Made by [`LongLivedLayer`].
+/// Marks requests that last. Made by [`LongLivedLayer`].
 #[derive(Clone)]
 pub struct LongLivedService<S, W = Exempt> {
     inner: S,
@@ -98,6 +100,10 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let marked = (self.layer.when)(RequestHead::from(&request));
+        if marked {
+            // From its beginning: the response of a call whose client streams comes at its end.
+            Current::mark();
+        }
         LongLivedFuture {
             mark: marked.then_some(self.layer.mark),
             inner: self.inner.call(request),

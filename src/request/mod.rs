@@ -26,7 +26,7 @@ pub use service::DrainService;
 pub(crate) use rules::{retry_after, unavailable};
 #[cfg(feature = "hyper")]
 pub(crate) use {
-    ending::Ending,
+    ending::Fate,
     hold::{Hold, is_http1, leaves_http, say_close},
-    long::{keep_for_close, lasts},
+    long::{fate, keep_for_close, lasts},
 };
