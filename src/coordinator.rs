@@ -2,11 +2,14 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::ebb::History;
 #[cfg(feature = "tower")]
 use crate::event_streams::EventStreams;
 use crate::exit::ExitPolicy;
@@ -226,11 +229,18 @@ impl ShutdownCoordinator {
     ///
     /// Not cancel safe: dropping this future stops the sequence where it is. Hooks of later phases never run.
     pub async fn run(self) -> Arc<Report> {
-        let trigger = self.triggered().await;
+        let shared = &self.handle.shared;
+        let mut history = History::default();
+        let trigger = tokio::select! {
+            biased;
+            trigger = self.triggered() => trigger,
+            never = follow_traffic(shared, &mut history) => match never {},
+        };
         tracing::info!(target: "lameduck", reason = %trigger.reason, "shutting down");
 
-        let shared = &self.handle.shared;
-        let sequence = Sequence::new(shared, trigger, &self.termination_log, self.exit);
+        let early = shared.plan.leave_early();
+        let early = early.filter(|_| history.makes_silence_significant());
+        let sequence = Sequence::new(shared, trigger, early, &self.termination_log, self.exit);
         tokio::select! {
             report = sequence.run() => report,
             never = log_repeats(shared) => match never {},
@@ -266,6 +276,20 @@ impl fmt::Debug for ShutdownCoordinator {
         f.debug_struct("ShutdownCoordinator")
             .field("handle", &self.handle)
             .finish_non_exhaustive()
+    }
+}
+
+/// Counts arrivals before the trigger, if LameDuck may be over early.
+async fn follow_traffic(shared: &Shared, history: &mut History) -> Infallible {
+    let Some(early) = shared.plan.leave_early() else {
+        return pending().await;
+    };
+    let mut clock = interval(early.quiet_time());
+    // A runtime that was held up has counted more than one quiet time's arrivals in one.
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        history.note(shared.gauge.arrived());
     }
 }
 

@@ -19,8 +19,10 @@ pub struct Current {
     tracker: Tracker,
     /// The connection's, if it is one of ours; else the request's, once somebody has asked for it.
     lot: Option<u64>,
-    /// Whether it has been said, since it is the current one, that it lasts.
+    /// Whether it has been said, since it is the current one, that it lasts,
     lasts: bool,
+    /// or that it is a probe.
+    probe: bool,
 }
 
 impl Current {
@@ -29,6 +31,7 @@ impl Current {
             tracker,
             lot,
             lasts: false,
+            probe: false,
         }
     }
 
@@ -54,12 +57,24 @@ impl Current {
         self.lasts
     }
 
+    pub(crate) const fn is_probe(self) -> bool {
+        self.probe
+    }
+
     /// The request that is handled, if there is one, lasts.
-    pub(crate) fn mark() {
-        if let Some(mut current) = CURRENT.get() {
-            current.lasts = true;
-            CURRENT.set(Some(current));
-        }
+    pub(crate) fn mark_lasting() {
+        CURRENT.set(CURRENT.get().map(|current| Current {
+            lasts: true,
+            ..current
+        }));
+    }
+
+    /// The request that is handled, if there is one, is a probe: its arrival says nothing about routing.
+    pub(crate) fn mark_probe() {
+        CURRENT.set(CURRENT.get().map(|current| Current {
+            probe: true,
+            ..current
+        }));
     }
 
     pub(crate) fn shared(self) -> Option<Arc<Shared>> {
@@ -90,7 +105,9 @@ impl Drop for Entered {
         let mut before = self.before;
         if let (Some(outer), Some(inner)) = (&mut before, CURRENT.get()) {
             // They count the same request.
-            outer.lasts |= inner.lasts && inner.tracker == outer.tracker;
+            let same = inner.tracker == outer.tracker;
+            outer.lasts |= inner.lasts && same;
+            outer.probe |= inner.probe && same;
         }
         CURRENT.set(before);
     }

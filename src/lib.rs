@@ -81,6 +81,7 @@ mod coordinator;
 #[cfg(feature = "tower")]
 mod current;
 mod drain;
+mod ebb;
 #[cfg(feature = "tower")]
 mod event_streams;
 mod exit;
@@ -135,7 +136,7 @@ pub use handle::{NotReady, Reached, ShutdownHandle};
 pub use hook::{HookError, When};
 pub use moment::Moment;
 pub use phase::Phase;
-pub use plan::{Plan, PlanBuilder, PlanError};
+pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use probe::{Probe, ProbeBody, Probes, ReadinessPolicy, balancer, liveness, probes, readiness};

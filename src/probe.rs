@@ -14,6 +14,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
+use crate::current::Current;
 use crate::handle::ShutdownHandle;
 
 /// Whether the process is alive: always 200, to the very end. A process that is leaving must not be restarted for it.
@@ -138,6 +139,7 @@ impl<B> Service<Request<B>> for Probe {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
+        Current::mark_probe();
         ready(Ok(self.answer()))
     }
 }
@@ -169,6 +171,7 @@ impl<B> Service<Request<B>> for Probes {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        Current::mark_probe();
         ready(Ok(match request.uri().path() {
             "/livez" => self.liveness.answer(),
             "/readyz" => self.readiness.answer(),

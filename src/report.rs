@@ -157,6 +157,10 @@ impl fmt::Display for Report {
                     .map_or_else(|| "none".to_owned(), |at| format!("T0+{}", Seconds(at))),
             ),
         )?;
+        if !self.traffic.per_second.is_empty() {
+            let each: Vec<String> = self.traffic.per_second.iter().map(u64::to_string).collect();
+            line(f, format_args!("  a second from T0 on: {}", each.join(" ")))?;
+        }
         write!(
             f,
             "  connections after T0: {} closed, {} cut",
@@ -237,6 +241,8 @@ impl fmt::Display for PhaseReport {
 pub enum PhaseOutcome {
     /// Its own condition held and its hooks had returned. For LameDuck: its time was up.
     Completed,
+    /// LameDuck alone: silence had proved that traffic had moved ([`LeaveEarly`](crate::LeaveEarly)).
+    LeftEarly,
     /// Its deadline came first.
     TimedOut,
 }
@@ -245,6 +251,7 @@ impl fmt::Display for PhaseOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             PhaseOutcome::Completed => "completed",
+            PhaseOutcome::LeftEarly => "left early",
             PhaseOutcome::TimedOut => "timed out",
         })
     }
@@ -353,17 +360,20 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The requests that arrived after T0.
-#[derive(Clone, Copy, Debug, Default)]
+/// The requests that arrived after T0. Probes are not among them: those of this crate, and those that name themselves.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// How many were passed on to the application. Probes on a server that is part of the service are among them.
+    /// How many were passed on to the application.
     pub served: u64,
     /// How many were refused: they came in Release or later, or asked for an upgrade that is refused by then
     /// ([`Server::refuse_upgrades_from`](crate::Server::refuse_upgrades_from)).
     pub refused: u64,
     /// When the last one was passed on, counted from T0.
     pub last_arrival: Option<Duration>,
+    /// How many of `served` arrived in each second from T0 on, up to the last one that had any; the first 60 at most. Where
+    /// it falls to nothing is how long LameDuck has to be.
+    pub per_second: Vec<u64>,
 }
 
 /// What became of the connections that were open after T0, on servers of ours.

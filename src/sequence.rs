@@ -15,7 +15,8 @@ use crate::drain::{Class, Count, Generation};
 use crate::exit::ExitPolicy;
 use crate::hook::Runner;
 use crate::phase::Phase;
-use crate::report::{Kind, PhaseOutcome, PhaseReport, Report, Traffic};
+use crate::plan::LeaveEarly;
+use crate::report::{Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
 use crate::shared::{Shared, Trigger};
 
 const EARLY_WORK: Count = (Class::Work, Generation::Early);
@@ -29,6 +30,9 @@ const EARLY_TRAFFIC: [Count; 3] = [EARLY_WORK, EARLY_LONG, EARLY_CONNECTIONS];
 const LATE_TRAFFIC: [Count; 3] = [LATE_WORK, LATE_LONG, LATE_CONNECTIONS];
 const LISTENERS: Count = (Class::Listener, Generation::Early);
 
+/// Traffic that came so shortly before has not moved away.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
 /// How often it is logged how many long connections have been told.
 const BATCH: Duration = Duration::from_secs(1);
 
@@ -37,6 +41,8 @@ pub(crate) struct Sequence<'a> {
     shared: &'a Shared,
     runner: Runner,
     trigger: Trigger,
+    /// When LameDuck may be over before its time, if silence would prove anything.
+    early: Option<LeaveEarly>,
     phases: Vec<PhaseReport>,
     termination_log: &'a Path,
     exit: ExitPolicy,
@@ -46,6 +52,7 @@ impl<'a> Sequence<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
         trigger: Trigger,
+        early: Option<LeaveEarly>,
         termination_log: &'a Path,
         exit: ExitPolicy,
     ) -> Self {
@@ -53,6 +60,7 @@ impl<'a> Sequence<'a> {
             runner: Runner::new(Arc::clone(&shared.hooks)),
             shared,
             trigger,
+            early,
             phases: Vec::new(),
             termination_log,
             exit,
@@ -119,10 +127,10 @@ impl<'a> Sequence<'a> {
             phase,
             started: started.saturating_duration_since(self.trigger.at),
             took: started.elapsed(),
-            outcome: if timed_out {
-                PhaseOutcome::TimedOut
-            } else {
-                PhaseOutcome::Completed
+            outcome: match timed_out {
+                true => PhaseOutcome::TimedOut,
+                false if self.left_early(phase, deadline) => PhaseOutcome::LeftEarly,
+                false => PhaseOutcome::Completed,
             },
             hooks: Vec::new(),
             left_behind: Vec::new(),
@@ -132,13 +140,20 @@ impl<'a> Sequence<'a> {
             self.name_left_behind(&mut report);
         }
         log(&report);
+        if phase == Phase::LameDuck {
+            self.warn_of_traffic();
+        }
         report
+    }
+
+    fn left_early(&self, phase: Phase, deadline: Instant) -> bool {
+        phase == Phase::LameDuck && self.trigger.routed && Instant::now() < deadline
     }
 
     /// The phase's own condition holds, and its hooks have returned.
     async fn settled(&mut self, phase: Phase) {
         loop {
-            let condition = condition(self.shared, &self.trigger, phase);
+            let condition = condition(self.shared, &self.trigger, self.early, phase);
             self.runner.finished(phase, condition).await;
             if self.sealed(phase) && self.runner.try_close(phase) {
                 return;
@@ -195,6 +210,22 @@ impl<'a> Sequence<'a> {
         report.left_behind.truncate(PhaseReport::MOST_NAMED);
     }
 
+    /// LameDuck is for traffic to move away. Says so when it has not, and what to set.
+    fn warn_of_traffic(&self) {
+        let lame_duck = self.shared.plan.duration(Phase::LameDuck);
+        let last = self.shared.gauge.last_arrival();
+        let ago = last.map_or(Duration::MAX, |last| last.elapsed());
+        if self.trigger.routed && !lame_duck.is_zero() && ago < JUST_NOW {
+            tracing::warn!(
+                target: "lameduck",
+                "traffic had not moved away when LameDuck was over: a request came {} before; unless this pod stays in \
+                 rotation to its end, set LAME_DUCK_SECONDS to more than {:.1}, and terminationGracePeriodSeconds with it",
+                Seconds(ago),
+                lame_duck.as_secs_f64(),
+            );
+        }
+    }
+
     /// The report as it stands.
     fn report(&self) -> Report {
         let t0 = self.trigger.at;
@@ -217,6 +248,7 @@ impl<'a> Sequence<'a> {
                 served: arrivals.served,
                 refused: arrivals.refused,
                 last_arrival: arrivals.last.map(|at| at.saturating_duration_since(t0)),
+                per_second: arrivals.per_second,
             },
             connections: self.shared.connections.counts(),
             long: self.shared.long_counts(),
@@ -234,14 +266,35 @@ impl<'a> Sequence<'a> {
 }
 
 /// What a phase waits for, beside its hooks.
-async fn condition(shared: &Shared, trigger: &Trigger, phase: Phase) {
+async fn condition(shared: &Shared, trigger: &Trigger, early: Option<LeaveEarly>, phase: Phase) {
     match phase {
         Phase::LameDuck if trigger.routed => {
-            sleep_until(trigger.at + shared.plan.deadline(Phase::LameDuck)).await;
+            let its_time = sleep_until(trigger.at + shared.plan.deadline(Phase::LameDuck));
+            match early {
+                None => its_time.await,
+                Some(early) => tokio::select! {
+                    biased;
+                    () = its_time => {}
+                    () = ebbed(shared, trigger, early) => {}
+                },
+            }
         }
         Phase::Drain => shared.gauge.empty(&[EARLY_WORK]).await,
         Phase::Close => closed(shared, trigger).await,
         Phase::LameDuck | Phase::Release | Phase::Exit => {}
+    }
+}
+
+/// Nothing has arrived for long enough, though much had before.
+async fn ebbed(shared: &Shared, trigger: &Trigger, early: LeaveEarly) {
+    let not_before = trigger.at + early.minimum();
+    loop {
+        let last = shared.gauge.last_arrival().unwrap_or(trigger.at);
+        let quiet = last.max(trigger.at) + early.quiet_time();
+        if Instant::now() >= quiet.max(not_before) {
+            return;
+        }
+        sleep_until(quiet.max(not_before)).await;
     }
 }
 

@@ -111,9 +111,13 @@ pub(crate) struct Trigger {
 
 impl Shared {
     pub(crate) fn new(plan: Plan) -> Self {
+        let gauge = GaugeOwner::new();
+        if plan.leave_early().is_some() {
+            gauge.count_arrivals();
+        }
         Shared {
             plan,
-            gauge: GaugeOwner::new(),
+            gauge,
             hooks: Arc::default(),
             roster: Roster::default(),
             begun: Default::default(),
@@ -245,6 +249,7 @@ impl Shared {
             let now = Instant::now();
             trigger.at = now.checked_sub(outside.elapsed()).unwrap_or(now);
         }
+        self.gauge.begin(trigger.at);
         trigger.clone()
     }
 

@@ -1,10 +1,17 @@
 //! The log: from `info` alone an operator can tell how a shutdown went.
 
+#![cfg(feature = "tower")]
+
+use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use lameduck::{Phase, Plan, ShutdownCoordinator};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use lameduck::{DrainLayer, Phase, Plan, ShutdownCoordinator};
 use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
 
 mod logged;
 
@@ -107,6 +114,34 @@ async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
             "WARN lameduck: the coordinator was dropped before its shutdown was over: no phase will run"
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_warns_when_traffic_had_not_moved_away_in_lame_duck() {
+    for (stops, warned) in [(8_500, false), (9_800, true)] {
+        logged::capture();
+        let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap());
+        let handle = shutdown.handle();
+        let service = DrainLayer::new(&handle).layer(service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }));
+
+        handle.shutdown("deploy");
+        let run = tokio::spawn(shutdown.run());
+        sleep(Duration::from_millis(stops)).await;
+        drop(service.oneshot(Request::new(())).await);
+        run.await.unwrap();
+
+        let expected = "WARN lameduck: traffic had not moved away when LameDuck was over: a request came 0.200 s before; \
+                        unless this pod stays in rotation to its end, set LAME_DUCK_SECONDS to more than 10.0, and \
+                        terminationGracePeriodSeconds with it";
+        let lines = logged::lines();
+        assert_eq!(
+            lines.iter().any(|line| line == expected),
+            warned,
+            "{lines:#?}"
+        );
+    }
 }
 
 // Case 53: one event for each batch, not for each connection.

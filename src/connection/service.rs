@@ -14,10 +14,10 @@ use super::server::RequestExtension;
 use super::state::Connection;
 use super::upgrades::{self, RefuseUpgrades};
 use crate::current::Current;
-use crate::drain::{Class, Generation, SERVING, Ticket};
+use crate::drain::{Class, Generation, Ticket};
 use crate::request::{
-    DrainBody, Fate, Hold, ResponseFuture, fate, is_http1, keep_for_close, lasts, leaves_http,
-    retry_after, say_close, unavailable,
+    DrainBody, Fate, Hold, ResponseFuture, fate, is_http1, is_probe, keep_for_close, lasts,
+    leaves_http, retry_after, say_close, unavailable,
 };
 
 /// Passes the requests of one connection on to the application's service.
@@ -53,17 +53,18 @@ where
 impl<S, X, A> ConnectionService<S, X, A> {
     fn begin(&self, request: &Request<Incoming>) -> Result<InFlight, Response<()>> {
         let http1 = is_http1(request.version());
+        let mut arrives = false;
         let (ticket, generation) = if self.state.is_counted() {
             let tracker = self.state.handle.shared.tracker();
             let mut taken = tracker.take_dated(Class::Work);
-            let stage = tracker.stage();
-            if stage != SERVING {
-                if self.upgrades.refuse(stage) && upgrades::is_asked_for(request) {
+            if tracker.minds_arrivals() {
+                if self.upgrades.refuse(tracker.stage()) && upgrades::is_asked_for(request) {
                     taken = None;
                 }
-                tracker.arrived(taken.is_some());
+                arrives = !is_probe(request.headers());
             }
             let Some((ticket, generation)) = taken else {
+                tracker.refused();
                 let mut response = unavailable(retry_after());
                 if http1 {
                     say_close(&mut response);
@@ -78,6 +79,7 @@ impl<S, X, A> ConnectionService<S, X, A> {
             place: self.state.begin(request, generation, self.names),
             http1,
             connect: *request.method() == Method::CONNECT,
+            arrives,
             lasts: false,
             state: Arc::clone(&self.state),
             ticket,
@@ -90,6 +92,8 @@ pub(super) struct InFlight {
     place: Option<usize>,
     http1: bool,
     connect: bool,
+    /// Whether its arrival is still to be noted: if it turns out to be no probe.
+    arrives: bool,
     /// Whether `ticket` is one that Close waits for.
     lasts: bool,
     state: Arc<Connection>,
@@ -115,7 +119,11 @@ impl Hold for InFlight {
 
     #[inline]
     fn ran(&mut self, current: Option<Current>) {
-        if current.is_some_and(Current::lasts) {
+        let Some(current) = current else { return };
+        if std::mem::take(&mut self.arrives) && !current.is_probe() {
+            self.state.handle.shared.tracker().arrived();
+        }
+        if current.lasts() {
             self.keep_for_close();
         }
     }

@@ -16,6 +16,8 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use super::arrivals::Arrivals;
+
 #[cfg(not(lameduck_loom))]
 use {
     atomic_waker::AtomicWaker,
@@ -58,6 +60,8 @@ pub(crate) type Stage = u8;
 pub(crate) const SERVING: Stage = 0;
 /// The last phase is over, or the coordinator is gone.
 pub(crate) const FINISHED: Stage = 6;
+/// Beside the stage, in normal service: arrivals are counted. Above what fits into a [`Stage`].
+const COUNTING: u64 = 1 << Stage::BITS;
 
 // A counter's word: two flags, the count in steps of `ONE`, and above it the epoch of the gauge's owner.
 const CLOSED: u64 = 1;
@@ -118,6 +122,13 @@ impl Tracker {
         }
     }
 
+    /// Whether somebody wants to know who arrives: the shutdown has begun, or arrivals are counted before it. One load.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(crate) fn minds_arrivals(self) -> bool {
+        self.gauge.stage.load(Ordering::Acquire) != self.epoch
+    }
+
     /// What the owner has given for those who only have a tracker; `None` when it is gone. Takes a lock.
     #[cfg(feature = "tower")]
     pub(crate) fn owner(self) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -126,18 +137,25 @@ impl Tracker {
         owner.what.as_ref()?.upgrade()
     }
 
-    /// Notes that work arrived. Only called after the shutdown has begun, so the lock is not on the way of normal service.
+    /// Notes that work arrived and was passed on. In normal service that is one counter of the thread's own; the lock is
+    /// for what comes after the shutdown has begun.
     #[cfg(feature = "tower")]
-    pub(crate) fn arrived(self, accepted: bool) {
-        let mut arrivals = self.gauge.arrivals();
-        if arrivals.epoch != Some(self.epoch) {
-            return;
+    pub(crate) fn arrived(self) {
+        match self.stage() {
+            SERVING => {
+                let arrivals = &self.gauge.shard(home()).arrivals;
+                arrivals.fetch_add(1, Ordering::Relaxed);
+            }
+            FINISHED => {}
+            _ => self.gauge.arrivals().served(Instant::now()),
         }
-        if accepted {
-            arrivals.served += 1;
-            arrivals.last = Some(Instant::now());
-        } else {
-            arrivals.refused += 1;
+    }
+
+    /// Notes that work was refused.
+    #[cfg(feature = "tower")]
+    pub(crate) fn refused(self) {
+        if self.stage() != FINISHED {
+            self.gauge.arrivals().refused += 1;
         }
     }
 }
@@ -184,16 +202,6 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// What arrived since the shutdown began.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Arrivals {
-    #[cfg(feature = "tower")]
-    epoch: Option<u64>,
-    pub(crate) served: u64,
-    pub(crate) refused: u64,
-    pub(crate) last: Option<Instant>,
-}
-
 /// The gauge as its coordinator sees it: the one who may close generations, wait for zero and move the stage.
 pub(crate) struct GaugeOwner(Tracker);
 
@@ -207,11 +215,7 @@ impl GaugeOwner {
         };
         let gauge = idle.unwrap_or_else(Gauge::leak);
         let epoch = gauge.stage.load(Ordering::Acquire) & EPOCHS;
-        *gauge.arrivals() = Arrivals {
-            #[cfg(feature = "tower")]
-            epoch: Some(epoch),
-            ..Arrivals::default()
-        };
+        *gauge.arrivals() = Arrivals::default();
         GaugeOwner(Tracker { gauge, epoch })
     }
 
@@ -226,6 +230,18 @@ impl GaugeOwner {
             epoch: Some(self.0.epoch),
             what: Some(what),
         };
+    }
+
+    /// Counts what arrives in normal service from now on.
+    pub(crate) fn count_arrivals(&self) {
+        let stage = &self.0.gauge.stage;
+        stage.store(self.0.epoch | COUNTING, Ordering::Release);
+    }
+
+    /// How many have arrived in normal service, since some time in the past.
+    pub(crate) fn arrived(&self) -> u64 {
+        let arrived = |shard: &Shard| shard.arrivals.load(Ordering::Relaxed);
+        self.shards().map(arrived).fold(0, u64::wrapping_add)
     }
 
     /// Moves the stage, as seen by [`Tracker::stage`].
@@ -281,8 +297,19 @@ impl GaugeOwner {
             .sum()
     }
 
+    /// What has arrived since the shutdown began.
     pub(crate) fn arrivals(&self) -> Arrivals {
-        *self.0.gauge.arrivals()
+        self.0.gauge.arrivals().clone()
+    }
+
+    /// When the last of them arrived.
+    pub(crate) fn last_arrival(&self) -> Option<Instant> {
+        self.0.gauge.arrivals().last
+    }
+
+    /// The seconds of [`Arrivals`] count from here.
+    pub(crate) fn begin(&self, t0: Instant) {
+        self.0.gauge.arrivals().since = Some(t0);
     }
 
     fn raise(&self, count: Count, flags: u64) {
@@ -389,6 +416,8 @@ impl Gauge {
 #[repr(align(128))]
 struct Shard {
     counters: [Counter; COUNTS],
+    /// What has arrived in normal service, if that is counted.
+    arrivals: AtomicU64,
 }
 
 impl Shard {
@@ -398,6 +427,7 @@ impl Shard {
                 word: AtomicU64::new(0),
                 waker,
             }),
+            arrivals: AtomicU64::new(0),
         }
     }
 

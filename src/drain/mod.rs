@@ -3,6 +3,7 @@
 //! A [`DrainGuard`] is held for as long as its work may not be cut short. The gauge counts them and knows when none is
 //! left. It counts and nothing else: when to wait for zero, and for how long, is the coordinator's business.
 
+mod arrivals;
 mod gauge;
 #[cfg(all(test, lameduck_loom))]
 mod model;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+pub(crate) use arrivals::Arrivals;
 pub(crate) use gauge::{
-    Arrivals, Class, Count, FINISHED, GaugeOwner, Generation, SERVING, Stage, Ticket, Tracker,
+    Class, Count, FINISHED, GaugeOwner, Generation, SERVING, Stage, Ticket, Tracker,
 };
 
 /// Keeps the shutdown waiting until it is dropped.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::phase::Phase;
 
 use super::setting::{LONGEST, Origin, Setting, parse, total};
-use super::{GRACE_PERIOD_VARIABLE, LAME_DUCK_VARIABLE, PRE_STOP_VARIABLE, Plan, PlanError};
+use super::{
+    GRACE_PERIOD_VARIABLE, LAME_DUCK_VARIABLE, LeaveEarly, PRE_STOP_VARIABLE, Plan, PlanError,
+};
 
 /// Set in every container that Kubernetes starts.
 pub(super) const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
@@ -50,6 +52,7 @@ pub struct PlanBuilder {
     long_phase: Phase,
     long_spread: Option<Setting>,
     linger: Option<Setting>,
+    leave_early: Option<LeaveEarly>,
 }
 
 impl PlanBuilder {
@@ -67,6 +70,7 @@ impl PlanBuilder {
             long_phase: Phase::Close,
             long_spread: None,
             linger: None,
+            leave_early: None,
         }
     }
 
@@ -148,6 +152,13 @@ impl PlanBuilder {
         self
     }
 
+    /// Lets LameDuck be over before its time when silence proves that traffic has moved: fewer pods overlap in a rolling
+    /// update. Off by default. See [`LeaveEarly`].
+    pub const fn leave_early(mut self, early: LeaveEarly) -> Self {
+        self.leave_early = Some(early);
+        self
+    }
+
     /// Reads the process environment.
     ///
     /// | variable | sets |
@@ -180,6 +191,7 @@ impl PlanBuilder {
     /// - [`PlanError::PreStopTakesAll`]: the preStop hook leaves nothing of the grace period (unless that is zero).
     /// - [`PlanError::TooLong`]: what was set and what Release, Exit and the reserve need do not fit the budget.
     /// - [`PlanError::SpreadTooLong`]: a spread was set that is longer than its phase.
+    /// - [`PlanError::QuietTooShort`]: the silence after which LameDuck may be over early is less than 0.1 s.
     /// - [`PlanError::TooLateForLong`]: long connections were to be told after Close.
     pub fn build(self) -> Result<Plan, PlanError> {
         self.check_range()?;
@@ -187,6 +199,12 @@ impl PlanBuilder {
             return Err(PlanError::TooLateForLong {
                 phase: self.long_phase,
             });
+        }
+        if let Some(early) = self.leave_early {
+            let quiet = early.quiet_time();
+            if quiet < LeaveEarly::SHORTEST {
+                return Err(PlanError::QuietTooShort { quiet });
+            }
         }
 
         let grace_period = self
@@ -230,6 +248,7 @@ impl PlanBuilder {
                 long_spread(self.long_phase, phases[self.long_phase.index()].value),
             ),
             linger: or_derived(self.linger, LINGER.of(close.value)),
+            leave_early: self.leave_early,
         };
         plan.fits("spread", plan.spread(), Phase::LameDuck)?;
         plan.fits("long spread", plan.long_spread(), plan.long_phase())?;

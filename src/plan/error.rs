@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::phase::Phase;
 
+use super::LeaveEarly;
 use super::setting::{LONGEST, human};
 
 /// Why a [`Plan`](super::Plan) could not be made.
@@ -41,6 +42,11 @@ pub enum PlanError {
     TooLateForLong {
         /// Release or Exit.
         phase: Phase,
+    },
+    /// A silence that short proves nothing.
+    QuietTooShort {
+        /// What was set with [`LeaveEarly::quiet`](crate::LeaveEarly::quiet).
+        quiet: Duration,
     },
     /// A variable does not hold a number of seconds.
     MalformedVariable {
@@ -104,6 +110,12 @@ impl fmt::Display for PlanError {
             PlanError::TooLateForLong { phase } => write!(
                 f,
                 "long connections cannot be told in {phase}: they end in Close at the latest"
+            ),
+            PlanError::QuietTooShort { quiet } => write!(
+                f,
+                "a silence of {} proves nothing about traffic: at least {}",
+                human(*quiet),
+                human(LeaveEarly::SHORTEST),
             ),
             PlanError::MalformedVariable { name, value } => {
                 write!(

@@ -11,12 +11,14 @@ use crate::phase::Phase;
 use self::setting::{Origin, Setting, decimal, human, total};
 
 mod builder;
+mod early;
 mod error;
 mod setting;
 #[cfg(test)]
 mod tests;
 
 pub use self::builder::PlanBuilder;
+pub use self::early::LeaveEarly;
 pub use self::error::PlanError;
 
 // The names that are read from the environment.
@@ -93,6 +95,7 @@ pub struct Plan {
     long_phase: Phase,
     long_spread: Setting,
     linger: Setting,
+    leave_early: Option<LeaveEarly>,
 }
 
 impl Plan {
@@ -194,6 +197,12 @@ impl Plan {
         self.linger.value
     }
 
+    /// Whether LameDuck may be over before its time, and when.
+    #[must_use]
+    pub fn leave_early(&self) -> Option<LeaveEarly> {
+        self.leave_early
+    }
+
     /// Whether the grace period is a guess.
     ///
     /// True inside Kubernetes when none of the three variables is set, and anywhere when `PRE_STOP_SECONDS` or
@@ -223,8 +232,13 @@ impl Plan {
         ];
 
         let all = first.into_iter().chain(phases).chain(last);
+        let early = self.leave_early.map(|early| {
+            let (min, quiet) = (human(early.minimum()), human(early.quiet_time()));
+            format!("LameDuck over early after {min} and a silence of {quiet}")
+        });
         let words: Vec<String> = all
             .map(|(name, setting)| format!("{name} {setting}"))
+            .chain(early)
             .collect();
         words.join(", ")
     }

@@ -6,6 +6,7 @@ use http_body::Body;
 
 use super::ending::Fate;
 use super::long::{fate, keep_for_close, lasts};
+use super::rules::is_probe;
 use crate::current::Current;
 use crate::drain::{SERVING, Ticket, Tracker};
 
@@ -30,6 +31,8 @@ pub struct RequestGuard {
     connect: bool,
     /// Where its moment lies, once that is known.
     lot: Option<u64>,
+    /// Whether its arrival is still to be noted: if it turns out to be no probe.
+    arrives: bool,
     /// Whether `ticket` is one that Close waits for.
     lasts: bool,
     /// `None` for an exempt request.
@@ -39,12 +42,24 @@ pub struct RequestGuard {
 impl RequestGuard {
     pub(super) fn new<B>(tracker: Tracker, request: &Request<B>, ticket: Option<Ticket>) -> Self {
         RequestGuard {
+            arrives: ticket.is_some() && tracker.minds_arrivals() && !is_probe(request.headers()),
             tracker,
             http1: is_http1(request.version()),
             connect: *request.method() == Method::CONNECT,
             lot: None,
             lasts: false,
             ticket,
+        }
+    }
+
+    /// The service has been called, and this was current then; its future has not been polled.
+    #[inline]
+    pub(super) fn called(&mut self, current: Option<Current>) {
+        let Some(current) = current else { return };
+        self.lot = current.lot();
+        self.arrives &= !current.is_probe();
+        if current.lasts() {
+            self.keep_for_close();
         }
     }
 
@@ -63,10 +78,9 @@ impl Hold for RequestGuard {
 
     #[inline]
     fn ran(&mut self, current: Option<Current>) {
-        let Some(current) = current else { return };
-        self.lot = current.lot();
-        if current.lasts() {
-            self.keep_for_close();
+        self.called(current);
+        if std::mem::take(&mut self.arrives) {
+            self.tracker.arrived();
         }
     }
 

@@ -102,7 +102,7 @@ where
         let marked = (self.layer.when)(RequestHead::from(&request));
         if marked {
             // From its beginning: the response of a call whose client streams comes at its end.
-            Current::mark();
+            Current::mark_lasting();
         }
         LongLivedFuture {
             mark: marked.then_some(self.layer.mark),

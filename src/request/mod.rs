@@ -23,7 +23,7 @@ pub use rules::RequestHead;
 pub use service::DrainService;
 
 #[cfg(feature = "hyper")]
-pub(crate) use rules::{retry_after, unavailable};
+pub(crate) use rules::{is_probe, retry_after, unavailable};
 #[cfg(feature = "hyper")]
 pub(crate) use {
     ending::Fate,

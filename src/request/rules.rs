@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
+use http::header::{RETRY_AFTER, USER_AGENT};
 use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
 };
@@ -50,6 +50,19 @@ impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
             extensions: request.extensions(),
         }
     }
+}
+
+/// Whether it is a probe of somebody who names itself so: the kubelet, AWS's and Google's balancers.
+///
+/// Their arrival says nothing about where traffic is routed.
+#[cold]
+pub(crate) fn is_probe(headers: &HeaderMap) -> bool {
+    const PROBES: [&[u8]; 3] = [b"kube-probe/", b"ELB-HealthChecker/", b"GoogleHC/"];
+    headers.get(USER_AGENT).is_some_and(|agent| {
+        PROBES
+            .iter()
+            .any(|probe| agent.as_bytes().starts_with(probe))
+    })
 }
 
 /// 503, and when to try again.

@@ -12,7 +12,7 @@ use super::body::DrainBody;
 use super::future::ResponseFuture;
 use super::hold::{Hold, RequestGuard, is_http1, say_close};
 use super::rules::{Exempt, Reject, RequestHead, Rules, retry_after};
-use crate::drain::{Class, SERVING};
+use crate::drain::Class;
 
 /// Counts the requests that pass. Made by [`DrainLayer`](crate::DrainLayer).
 #[derive(Clone)]
@@ -50,10 +50,8 @@ where
             None
         } else {
             let ticket = tracker.take(Class::Work);
-            if tracker.stage() != SERVING {
-                tracker.arrived(ticket.is_some());
-            }
             if ticket.is_none() {
+                tracker.refused();
                 let head = RequestHead::from(&request);
                 let mut response = (self.rules.reject)(head, retry_after());
                 if is_http1(request.version()) {
@@ -67,7 +65,7 @@ where
         // A service may ask in `call` already.
         let entered = guard.current().enter();
         let response = self.inner.call(request);
-        guard.ran(entered.leave());
+        guard.called(entered.leave());
         ResponseFuture::open(response, guard)
     }
 }

@@ -163,6 +163,24 @@ async fn tonic_routes_are_served_and_leave_well() {
     assert_eq!((report.traffic.served, report.connections.cut), (1, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn probes_on_the_services_own_listener_are_no_traffic() {
+    let (shutdown, handle) = coordinator(cluster());
+    let app = hello().route_service("/livez", lameduck::liveness(&handle));
+    let (address, _) = start(app, &handle).await;
+
+    let run = begin(shutdown);
+    for path in ["/livez", "/"] {
+        let mut client = Client::connect(address).await;
+        client.ask(path).await;
+        assert_eq!(client.response().await.status, 200, "{path}");
+    }
+    let report = soon(run).await.unwrap();
+
+    assert_eq!(report.traffic.served, 1);
+    assert_eq!(report.traffic.per_second, [1]);
+}
+
 // Case 21.
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_trigger_the_shutdown_and_is_answered() {

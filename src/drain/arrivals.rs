@@ -1,0 +1,33 @@
+//! What arrives once the shutdown has begun.
+
+use tokio::time::Instant;
+
+/// What arrived since the shutdown began.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arrivals {
+    /// T0, once the coordinator knows it on its own clock.
+    pub(super) since: Option<Instant>,
+    pub(crate) served: u64,
+    pub(crate) refused: u64,
+    pub(crate) last: Option<Instant>,
+    /// How many of `served` came in each second.
+    pub(crate) per_second: Vec<u64>,
+}
+
+impl Arrivals {
+    #[cfg(feature = "tower")]
+    pub(super) fn served(&mut self, now: Instant) {
+        /// Whoever comes later is in `served` only.
+        const MOST_SECONDS: usize = 60;
+
+        self.served += 1;
+        self.last = Some(now);
+        let since = self.since.map(|since| now.saturating_duration_since(since));
+        let second = since.unwrap_or_default().as_secs() as usize;
+        if second < MOST_SECONDS {
+            let seconds = self.per_second.len().max(second + 1);
+            self.per_second.resize(seconds, 0);
+            self.per_second[second] += 1;
+        }
+    }
+}
