@@ -31,6 +31,14 @@ pin_project! {
         waker: Option<Waker>,
         state: Arc<Connection>,
     }
+
+    impl<C> PinnedDrop for Watched<C> {
+        // The state of an upgraded connection outlives this one's task. A waker in it would keep the memory of that: the room
+        // of the whole future.
+        fn drop(this: Pin<&mut Self>) {
+            drop(this.state.task.take());
+        }
+    }
 }
 
 impl<C> Watched<C> {
@@ -141,5 +149,37 @@ impl<C> fmt::Debug for Watched<C> {
         f.debug_struct("Watched")
             .field("course", &self.course)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::super::group::Group;
+    use super::super::raw::Raw;
+    use super::super::timeouts::Timeouts;
+    use super::*;
+    use crate::{Plan, ShutdownCoordinator};
+
+    #[test]
+    fn state_that_outlives_the_task_does_not_keep_it() {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let group = Group::new(&shutdown.handle(), true, Timeouts::new());
+        let state = group.open("a peer").expect("nothing is over");
+        let (upgrade, upgraded) = oneshot::channel();
+        let watched = Watched::new(Raw::new(upgraded), Arc::clone(&state));
+        let mut task = task::spawn(async { watched.await.is_some() });
+
+        assert_pending!(task.poll());
+        let while_driven = task.waker_ref_count();
+        upgrade.send(()).expect("it is waited for");
+        assert!(assert_ready!(task.poll()));
+
+        assert!(while_driven > 1);
+        // The task's own.
+        assert_eq!(task.waker_ref_count(), 1);
+        drop(state);
     }
 }
