@@ -5,17 +5,19 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
+use super::graceful::GracefulConnection;
 use super::group::Group;
 use super::handshake::Handshake;
 use super::http::{BoxError, Builders, HttpConnection, Parts};
@@ -281,11 +283,30 @@ impl<S, X, H> Spawner<S, X, H> {
         let handshake = async move { handshake.start(io).await };
         let connection = HttpConnection::new(handshake, parts, self.goaway, Arc::clone(&state));
         let watched = Watched::new(connection, state);
-        tokio::spawn(async move {
-            if let Some(Err(error)) = watched.await {
-                tracing::debug!(target: "lameduck", %error, "connection failed");
-            }
-        });
+        tokio::spawn(Task { watched });
+    }
+}
+
+pin_project! {
+    /// The task of one connection. No `async` block: that keeps room for what it captures beside what it awaits, and would
+    /// hold the connection twice.
+    struct Task<C> {
+        #[pin]
+        watched: Watched<C>,
+    }
+}
+
+impl<C> Future for Task<C>
+where
+    C: GracefulConnection + Future<Output = Result<(), BoxError>>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(Err(error)) = ready!(self.project().watched.poll(cx)) {
+            tracing::debug!(target: "lameduck", %error, "connection failed");
+        }
+        Poll::Ready(())
     }
 }
 
