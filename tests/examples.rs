@@ -138,6 +138,58 @@ fn tls_serves_with_the_certificate_that_it_is_given() {
 }
 
 #[test]
+fn rollout_prints_what_the_readme_shows() {
+    let ended = Process::example("rollout", &[], &[]).wait();
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    let (_, readme) = include_str!("../README.md")
+        .split_once("--example rollout\n```\n")
+        .expect("it has a paragraph there");
+    let (_, shown) = readme.split_once("```text\n").expect("with an excerpt");
+    let (shown, _) = shown.split_once("```").expect("that ends");
+    assert!(ended.stdout.contains(shown), "{}", ended.stdout);
+    for other in ["25% / 25% ", "1 / 0 ", "0 / 1 ", "100% / 0 "] {
+        let rows = ended.stdout.lines().filter(|row| row.starts_with(other));
+        assert_eq!(rows.count(), 1, "{other}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn rollout_compares_a_plan_at_its_latest_and_its_soonest() {
+    let options = [
+        "--grace",
+        "30",
+        "--max-surge",
+        "1",
+        "--max-unavailable",
+        "0",
+    ];
+
+    let ended = Process::example("rollout", &options, &[]).wait();
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    let tables: Vec<&str> = ended.stdout.split("\ngone after ").skip(1).collect();
+    let peaks = tables.iter().map(|table| {
+        let row = table.lines().find(|row| row.starts_with("1 / 0 "));
+        row.and_then(|row| row.split_whitespace().nth(3))
+    });
+    assert_eq!(peaks.collect::<Vec<_>>(), [Some("20"), Some("15")]);
+    assert!(tables[0].starts_with("29.0 s"), "{}", ended.stdout);
+    assert!(tables[1].starts_with("10.0 s"), "{}", ended.stdout);
+}
+
+#[test]
+fn rollout_refuses_what_kubernetes_refuses() {
+    let options = ["--max-surge", "0", "--max-unavailable", "0%"];
+
+    let ended = Process::example("rollout", &options, &[]).wait();
+
+    assert_eq!(ended.status.code(), Some(2));
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.contains("are both 0"), "{}", ended.stderr);
+}
+
+#[test]
 fn several_servers_all_serve_and_leave_no_socket_file() {
     let mut servers = Process::example("several_servers", &[ANYWHERE, ANYWHERE], SHORT);
     let line = servers.line();
