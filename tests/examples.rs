@@ -7,6 +7,7 @@ mod process;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use process::{Process, Scratch};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -204,6 +205,43 @@ fn several_servers_all_serve_and_leave_no_socket_file() {
     assert!(load.contains("in flight: 1, connections: "), "{load}");
     assert!(report.contains("hook `socket file` done"), "{report}");
     assert!(!std::path::Path::new(&socket).exists());
+}
+
+#[test]
+fn long_jobs_puts_its_job_back_and_goes_on_where_it_was() {
+    let scratch = Scratch::new("example-long-jobs");
+    let file = scratch.path("jobs.db");
+    let args = [ANYWHERE, ANYWHERE, &file, "0.01"];
+
+    let mut first = Process::example("long_jobs", &args, SHORT);
+    let line = first.line();
+    let (address, admin) = (word_after(&line, "on"), word_after(&line, "probes on"));
+    let idle = ask(&admin, "GET /metrics", "");
+    let ready = ask(&admin, "GET /readyz", "");
+    let id = ask(&address, "POST /jobs", "1000000");
+    let taken = first.line();
+    let report = stop(first);
+    let put_back = report.lines().next().unwrap();
+    let checkpoint = put_back.strip_prefix("put back: ").expect(put_back);
+
+    let stopped = Instant::now();
+    let mut second = Process::example("long_jobs", &args, SHORT);
+    let admin = word_after(&second.line(), "probes on");
+    let taken_again = second.line();
+    let free_after = stopped.elapsed();
+    let busy = ask(&admin, "GET /metrics", "");
+    stop(second);
+
+    assert!(idle.ends_with("\njobs_running 0\n"), "{idle}");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    assert!(id.ends_with("\r\n\r\n1\n"), "{id}");
+    assert_eq!(taken, "taken: job 1 at 0 of 1000000");
+    assert_ne!(checkpoint, "job 1 at 0 of 1000000");
+    assert_eq!(taken_again, format!("taken: {checkpoint}"));
+    // A job that is not put back stays taken for a minute.
+    assert!(free_after < Duration::from_secs(50), "{free_after:?}");
+    assert!(busy.ends_with("\njobs_running 1\n"), "{busy}");
+    assert!(report.contains("task `jobs` done"), "{report}");
 }
 
 #[cfg(all(feature = "axum", feature = "tonic"))]
