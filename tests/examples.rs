@@ -244,6 +244,18 @@ fn long_jobs_puts_its_job_back_and_goes_on_where_it_was() {
     assert!(report.contains("task `jobs` done"), "{report}");
 }
 
+#[test]
+fn timeline_prints_the_picture_that_is_in_the_docs() {
+    let printed = Process::example("timeline", &[], &[]).wait();
+
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/kubernetes.svg");
+    let picture = std::fs::read_to_string(file).unwrap();
+    assert!(
+        printed.stdout == picture,
+        "cargo run --example timeline > docs/kubernetes.svg"
+    );
+}
+
 #[cfg(all(feature = "axum", feature = "tonic"))]
 #[tokio::test]
 async fn long_connections_are_all_told_and_none_is_cut() {
