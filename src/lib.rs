@@ -66,8 +66,8 @@
 //! # More
 //!
 //! `README.md` compares the layer with the server, and says what goes into the manifest. `docs/phases.md` tells each phase
-//! in detail, and what bad input gets; `docs/architecture.md` says how the crate is built. `examples/` is a course of eight,
-//! and a rolling update to watch.
+//! in detail, and what bad input gets; `docs/kubernetes.md` what a cluster does meanwhile, and what to set for it;
+//! `docs/architecture.md` says how the crate is built. `examples/` is a course of eight, and a rolling update to watch.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Links to what a feature adds lead nowhere without it.
 #![cfg_attr(
@@ -164,4 +164,6 @@ mod pages {
     mod readme {}
     #[doc = include_str!("../docs/phases.md")]
     mod phases {}
+    #[doc = include_str!("../docs/kubernetes.md")]
+    mod kubernetes {}
 }
