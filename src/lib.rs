@@ -61,13 +61,14 @@
 //! | `hyper` | the server and the connection adapter; includes `tower` |
 //! | `signal` | signals and the watchdog, on Unix |
 //! | `axum` | [`Moment`] and [`ShutdownHandle`] as arguments of axum's handlers |
+//! | `metrics` | phase, in flight, refused, cut and more, for the recorder of the crate `metrics` |
 //! | `tonic` | `grpc::health`, gRPC's health service; needs Rust 1.88 |
 //!
 //! # More
 //!
 //! `README.md` compares the layer with the server, and says what goes into the manifest. `docs/phases.md` tells each phase
 //! in detail, and what bad input gets; `docs/kubernetes.md` what a cluster does meanwhile, and what to set for it;
-//! `docs/architecture.md` says how the crate is built. `examples/` is a course of eight, and a rolling update to watch.
+//! `docs/architecture.md` says how the crate is built. `examples/` is a course of nine, and a rolling update to watch.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Links to what a feature adds lead nowhere without it.
 #![cfg_attr(
@@ -92,6 +93,8 @@ mod extract;
 pub mod grpc;
 mod handle;
 mod hook;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod moment;
 mod panic;
 mod phase;

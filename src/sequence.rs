@@ -1,5 +1,6 @@
 //! The sequence: one loop over the phases.
 
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::future::poll_fn;
 use std::io::Write;
@@ -14,6 +15,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::drain::{Class, Count, Generation};
 use crate::exit::ExitPolicy;
 use crate::hook::Runner;
+#[cfg(feature = "metrics")]
+use crate::metrics;
 use crate::phase::Phase;
 use crate::plan::LeaveEarly;
 use crate::report::{Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
@@ -33,7 +36,7 @@ const LISTENERS: Count = (Class::Listener, Generation::Early);
 /// Traffic that came so shortly before has not moved away.
 const JUST_NOW: Duration = Duration::from_secs(1);
 
-/// How often it is logged how many long connections have been told.
+/// How often it is said how many long connections have been told, and what the metrics are.
 const BATCH: Duration = Duration::from_secs(1);
 
 /// One shutdown, while it runs.
@@ -74,11 +77,15 @@ impl<'a> Sequence<'a> {
                 self.tell();
             }
             self.enter(phase);
+            #[cfg(feature = "metrics")]
+            metrics::publish(self.shared);
             let report = self.run_phase(phase).await;
             self.phases.push(report);
         }
         let report = Arc::new(self.report());
         self.shared.finish(Arc::clone(&report));
+        #[cfg(feature = "metrics")]
+        metrics::publish(self.shared);
         report
     }
 
@@ -111,7 +118,7 @@ impl<'a> Sequence<'a> {
             tokio::select! {
                 biased;
                 () = self.settled(phase) => {}
-                () = log_telling(shared) => unreachable!("it has no end"),
+                never = each_second(shared) => match never {},
             }
         })
         .await;
@@ -140,6 +147,8 @@ impl<'a> Sequence<'a> {
             self.name_left_behind(&mut report);
         }
         log(&report);
+        #[cfg(feature = "metrics")]
+        metrics::phase_over(&report);
         if phase == Phase::LameDuck {
             self.warn_of_traffic();
         }
@@ -341,11 +350,13 @@ async fn within<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
     .await
 }
 
-/// While long connections are told one by one, says how far that has come.
-async fn log_telling(shared: &Shared) {
+/// Says how far it has come.
+async fn each_second(shared: &Shared) -> Infallible {
     loop {
         sleep(BATCH).await;
         log_told(shared);
+        #[cfg(feature = "metrics")]
+        metrics::publish(shared);
     }
 }
 

@@ -58,6 +58,9 @@ pub(crate) struct Shared {
     pub(crate) lots: Lots,
     /// A trigger came after the first one.
     repeated: Notify,
+    /// The metrics have been described to the recorder.
+    #[cfg(feature = "metrics")]
+    pub(crate) described: std::sync::Once,
 }
 
 /// The connections that ended since T0. Kept here, because a server is gone when its last connection is.
@@ -133,6 +136,8 @@ impl Shared {
             event_streams: Mutex::default(),
             lots: Lots::new(),
             repeated: Notify::new(),
+            #[cfg(feature = "metrics")]
+            described: std::sync::Once::new(),
         }
     }
 

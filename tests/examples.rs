@@ -256,6 +256,36 @@ fn timeline_prints_the_picture_that_is_in_the_docs() {
     );
 }
 
+#[cfg(feature = "metrics")]
+#[test]
+fn telemetry_is_scraped_in_the_drain_and_flushed_in_exit() {
+    let mut service = Process::example("telemetry", &[ANYWHERE, ANYWHERE], SHORT);
+    let line = service.line();
+    let (address, admin) = (word_after(&line, "on"), word_after(&line, "probes on"));
+    let work = std::thread::spawn(move || ask(&address, "GET /", ""));
+    let metrics = || ask(&admin, "GET /metrics", "");
+    while !metrics().contains("\nlameduck_in_flight{class=\"work\"} 1\n") {}
+
+    service.signal("TERM");
+    while !metrics().contains("\nlameduck_phase 2\n") {}
+    let ready = ask(&admin, "GET /readyz", "");
+    let ended = service.wait();
+
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    assert!(work.join().expect("it does not panic").ends_with("done\n"));
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("Name         : work"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stdout.contains("hook `traces` done"),
+        "{}",
+        ended.stdout
+    );
+}
+
 #[cfg(all(feature = "axum", feature = "tonic"))]
 #[tokio::test]
 async fn long_connections_are_all_told_and_none_is_cut() {
