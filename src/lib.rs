@@ -115,6 +115,7 @@ pub mod signal;
 mod spread;
 mod task;
 mod told;
+mod sync;
 #[cfg(feature = "signal")]
 mod watchdog;
 #[cfg(feature = "tower")]

@@ -2,13 +2,14 @@
 //!
 //! It knows names, ages and ends. Whether the shutdown waits for them is the gauge's business.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::drain::{Generation, GuardName};
 use crate::report::{Kind, LeftBehind, Outcome, TaskReport};
+use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
 pub(crate) struct Roster(Mutex<Names>);

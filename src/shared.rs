@@ -1,7 +1,6 @@
 //! What the coordinator, its handles, and everything that holds one of them have in common.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -19,6 +18,8 @@ use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
 use crate::roster::Roster;
 use crate::spread::Lots;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::told::Ledger;
 
 /// A server, as the coordinator sees it.

@@ -1,14 +1,15 @@
 //! Being told to end: what is said, and to how many it has been said.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::reason::Reason;
 use crate::spread;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What a [`Moment`](crate::Moment) says when it has come: why, and how much time is left.
 #[derive(Clone, Debug)]

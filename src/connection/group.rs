@@ -1,8 +1,7 @@
 //! The connections of one server, as the coordinator sees them.
 
 use std::fmt::{self, Debug};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -17,6 +16,8 @@ use crate::moment::Moment;
 use crate::random;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The connections of an accept loop of your own.
 ///

@@ -17,17 +17,8 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
-
-#[cfg(not(lameduck_loom))]
-use {
-    atomic_waker::AtomicWaker,
-    std::sync::atomic::{AtomicU64, Ordering},
-};
-#[cfg(lameduck_loom)]
-use {
-    loom::future::AtomicWaker,
-    loom::sync::atomic::{AtomicU64, Ordering},
-};
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,10 +259,7 @@ impl GaugeOwner {
 
     fn poll_empty(&self, cx: &mut Context<'_>, counts: &[Count]) -> Poll<()> {
         // Registered before the scan: whoever leaves after it was looked at wakes this task.
-        #[cfg(not(lameduck_loom))]
         self.0.gauge.waker.register(cx.waker());
-        #[cfg(lameduck_loom)]
-        self.0.gauge.waker.register_by_ref(cx.waker());
         if counts.iter().all(|&count| self.count(count) == 0) {
             Poll::Ready(())
         } else {
@@ -281,10 +269,7 @@ impl GaugeOwner {
 
     /// The task that waited may be gone for long before somebody else waits.
     fn forget_waker(&self) {
-        #[cfg(not(lameduck_loom))]
         drop(self.0.gauge.waker.take());
-        #[cfg(lameduck_loom)]
-        drop(self.0.gauge.waker.take_waker());
     }
 
     /// How many are counted there. Exact only when nobody comes or goes.

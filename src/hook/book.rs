@@ -1,7 +1,7 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,6 +11,7 @@ use super::work::Work;
 use super::{HookError, When};
 use crate::phase::Phase;
 use crate::report::{HookReport, Outcome};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The hooks of one coordinator.
 #[derive(Default)]
