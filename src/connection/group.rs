@@ -232,9 +232,9 @@ impl Source for Group {
     fn stage_moved(&self) {
         for connection in self.each() {
             if self.handle.shared.tracker().stage() == FINISHED {
-                connection.cut();
+                connection.cut.cut();
             } else {
-                connection.task.wake();
+                connection.cut.wake();
             }
         }
     }
@@ -247,7 +247,7 @@ impl Source for Group {
         for connection in self.each() {
             let sending = u64::from(connection.sending());
             let upgraded = u64::from(connection.upgraded());
-            if connection.cut() {
+            if connection.cut.cut() {
                 counts.cut.fetch_add(1, Ordering::Relaxed);
                 counts.cut_upgraded.fetch_add(upgraded, Ordering::Relaxed);
                 counts.cut_sending.fetch_add(sending, Ordering::Relaxed);

@@ -186,11 +186,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.state.is_upgraded() {
-            // Another task than the connection's own reads now. Registered before the look at `cut`.
-            self.state.reader().register(cx.waker());
-        }
-        if self.state.is_cut() {
+        if self.state.cut.ends_reads(cx.waker()) {
             return Poll::Ready(Ok(()));
         }
         if self.give(buf) {
@@ -210,10 +206,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
 
 impl<I: AsyncWrite + Unpin> Io<I> {
     fn writable(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.state.is_upgraded() {
-            self.state.writer().register(cx.waker());
-        }
-        if self.state.is_cut() {
+        if self.state.cut.ends_writes(cx.waker()) {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "cut at the end of the shutdown's Close phase",

@@ -7,7 +7,7 @@
 //! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from, `last_call` what comes before
 //!   its close.
 //! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
-//! - `watched` tells a connection when its time has come, by the steps of its `course`; `graceful` says what each kind of connection makes of it.
+//! - `watched` tells a connection when its time has come, by the steps of its `course`, or `cut`s it; `graceful` says what each kind of connection makes of it.
 //! - `patience` says how long it waits for its client, by the `timeouts` of its server.
 //! - `http` is our own kind: after the `handshake` it `sniff`s the version, then hyper serves it, over `io` and with
 //!   `service`. `frames` follows HTTP/2 where it has to be ended, `requests` names what is in flight,
@@ -16,6 +16,7 @@
 
 mod account;
 mod course;
+mod cut;
 mod frames;
 mod graceful;
 mod group;

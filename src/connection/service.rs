@@ -131,7 +131,7 @@ impl Hold for InFlight {
     fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Fate {
         if leaves_http(self.connect, response.status()) {
             match self.http1 {
-                true => self.state.upgrade(),
+                true => self.state.cut.upgrade(),
                 false => self.state.open_tunnel(),
             }
             return Fate::Whole;

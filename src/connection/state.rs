@@ -4,11 +4,11 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atomic_waker::AtomicWaker;
 use http::Request;
 use hyper::body::Body;
 use tokio::time::Instant;
 
+use super::cut::Cut;
 use super::names::RequestNames;
 use super::requests::{InFlight, Requests};
 use super::timeouts::Timeouts;
@@ -26,8 +26,6 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     pub(super) handle: ShutdownHandle,
     /// The list in which the coordinator finds this connection: it lives as long as one of its connections does.
     home: Arc<dyn Home>,
-    /// Wakes the task that drives it.
-    pub(super) task: AtomicWaker,
     pub(super) since: Instant,
     /// Where in the spread its moment lies.
     pub(super) lot: u64,
@@ -38,12 +36,7 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     ending: AtomicBool,
     /// It has been waited for long enough: half a head does not hold it any more.
     given_up: AtomicBool,
-    /// It is over now, whatever it is doing.
-    cut: AtomicBool,
-    /// Its IO belongs, or is about to belong, to another task than the one that drives it.
-    upgraded: AtomicBool,
-    reader: AtomicWaker,
-    writer: AtomicWaker,
+    pub(super) cut: Cut,
     in_flight: AtomicU32,
     /// How many requests have come on it. Goes round.
     requested: AtomicU32,
@@ -122,17 +115,13 @@ impl<A> Connection<A> {
         Connection {
             handle,
             home,
-            task: AtomicWaker::new(),
             since: Instant::now(),
             lot,
             protocol: AtomicU8::new(Protocol::Unseen as u8),
             says_close: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
-            cut: AtomicBool::new(false),
-            upgraded: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
-            writer: AtomicWaker::new(),
+            cut: Cut::new(),
             in_flight: AtomicU32::new(0),
             requested: AtomicU32::new(0),
             after_body: AtomicBool::new(false),
@@ -286,26 +275,13 @@ impl<A: ?Sized> Connection<A> {
         // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
         let asked = || self.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
         if self.ending.load(Ordering::Relaxed) || asked() {
-            self.task.wake();
+            self.cut.wake();
         }
     }
 
     /// Whether every request on it has got the whole of its response.
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight() == 0 && self.sending() == 0
-    }
-
-    pub(super) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
-    }
-
-    /// Ends it now. Returns whether it was still alive.
-    pub(super) fn cut(&self) -> bool {
-        let alive = !self.cut.swap(true, Ordering::AcqRel);
-        self.task.wake();
-        self.reader.wake();
-        self.writer.wake();
-        alive
     }
 
     /// A stream of HTTP/2 carries another protocol from now on.
@@ -323,20 +299,7 @@ impl<A: ?Sized> Connection<A> {
     }
 
     pub(super) fn is_upgraded(&self) -> bool {
-        self.upgraded.load(Ordering::Acquire)
-    }
-
-    /// Set before hyper can hand the IO over, so that its next owner is seen from its first poll on.
-    pub(super) fn upgrade(&self) {
-        self.upgraded.store(true, Ordering::Release);
-    }
-
-    pub(super) fn reader(&self) -> &AtomicWaker {
-        &self.reader
-    }
-
-    pub(super) fn writer(&self) -> &AtomicWaker {
-        &self.writer
+        self.cut.is_upgraded()
     }
 
     pub(super) fn pong(&self) -> Pong {
@@ -420,8 +383,7 @@ impl<A: ?Sized> Connection<A> {
 impl<A: ?Sized> Drop for Connection<A> {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
-        let cut = *self.cut.get_mut();
-        if self.is_counted() && !cut && shared.tracker().stage() != SERVING {
+        if self.cut.end() && self.is_counted() && shared.tracker().stage() != SERVING {
             shared.connections.closed.fetch_add(1, Ordering::Relaxed);
         }
     }

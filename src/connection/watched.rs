@@ -61,7 +61,7 @@ impl<C: GracefulConnection> Watched<C> {
         let this = self.project();
         let serving = this.state.handle.shared.tracker().stage() == SERVING;
         if !serving || !this.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            this.state.task.register(waker);
+            this.state.cut.register(waker);
             *this.waker = Some(waker.clone());
         }
     }
@@ -126,7 +126,7 @@ impl<C: GracefulConnection> Future for Watched<C> {
         // Registered before anything is looked at: what changes after the look wakes this task.
         self.as_mut().register(cx.waker());
         loop {
-            if self.state.is_cut() {
+            if self.state.cut.is_cut() {
                 break;
             }
             let due = match self.as_mut().poll_connection(cx) {

@@ -1,0 +1,90 @@
+//! The cut: a connection's end from outside, whichever task has its IO by then.
+
+use std::task::Waker;
+
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a connection has been cut, and who is woken for it.
+///
+/// Invariant: every task that may wait on the connection's behalf registers before it looks, so it sees the cut or is woken
+/// by it.
+pub(super) struct Cut {
+    /// It is over now, whatever it is doing.
+    cut: AtomicBool,
+    /// Its IO belongs, or is about to belong, to another task than the one that drives it: one that reads and one that
+    /// writes, perhaps.
+    upgraded: AtomicBool,
+    driver: AtomicWaker,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl Cut {
+    pub(super) fn new() -> Self {
+        Cut {
+            cut: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
+            driver: AtomicWaker::new(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+        }
+    }
+
+    /// Cuts it. Returns whether this was the first time.
+    pub(super) fn cut(&self) -> bool {
+        let first = !self.cut.swap(true, Ordering::AcqRel);
+        self.driver.wake();
+        self.reader.wake();
+        self.writer.wake();
+        first
+    }
+
+    /// The connection is gone. Returns whether it was never cut.
+    ///
+    /// A swap, as in [`cut`](Cut::cut): so it is one of the two that counts it, whatever orders them otherwise.
+    pub(super) fn end(&self) -> bool {
+        !self.cut.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// Set before hyper can hand the IO over, so that its next owner is seen from its first poll on.
+    pub(super) fn upgrade(&self) {
+        self.upgraded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
+    /// Called by the task that drives it, before it looks at anything.
+    pub(super) fn register(&self, driver: &Waker) {
+        self.driver.register(driver);
+    }
+
+    /// Wakes the task that drives it.
+    pub(super) fn wake(&self) {
+        self.driver.wake();
+    }
+
+    /// Whether reading is over. If not, `reader` is woken when it is.
+    pub(super) fn ends_reads(&self, reader: &Waker) -> bool {
+        self.ends(&self.reader, reader)
+    }
+
+    /// Whether writing is over. If not, `writer` is woken when it is.
+    pub(super) fn ends_writes(&self, writer: &Waker) -> bool {
+        self.ends(&self.writer, writer)
+    }
+
+    fn ends(&self, side: &AtomicWaker, waker: &Waker) -> bool {
+        // Until then the driver's task has the IO, and that is registered itself.
+        if self.is_upgraded() {
+            side.register(waker);
+        }
+        self.is_cut()
+    }
+}
