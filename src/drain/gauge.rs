@@ -204,10 +204,22 @@ impl GaugeOwner {
         } else {
             pool().pop()
         };
-        let gauge = idle.unwrap_or_else(Gauge::leak);
+        GaugeOwner::of(idle.unwrap_or_else(Gauge::leak))
+    }
+
+    fn of(gauge: &'static Gauge) -> Self {
         let epoch = gauge.stage.load(Ordering::Acquire) & EPOCHS;
         *gauge.arrivals() = Arrivals::default();
         GaugeOwner(Tracker { gauge, epoch })
+    }
+
+    /// What the pool does elsewhere: gives the gauge to the next owner, if nobody holds a ticket.
+    #[cfg(all(test, lameduck_loom))]
+    pub(super) fn hand_on(self) -> Option<Self> {
+        let Tracker { gauge, epoch } = self.0;
+        drop(self);
+        let recycled = gauge.stage.load(Ordering::Acquire) & EPOCHS != epoch;
+        recycled.then(|| GaugeOwner::of(gauge))
     }
 
     pub(crate) fn tracker(&self) -> Tracker {
@@ -321,14 +333,11 @@ impl Drop for GaugeOwner {
         if all().any(|counter| counter.word.load(Ordering::Acquire) & COUNT != 0) {
             return;
         }
-        // Read-modify-write throughout: a tracker of an older epoch may be adding and taking back at this very moment.
-        for counter in all() {
-            counter.word.fetch_add(EPOCH, Ordering::AcqRel);
-            counter
-                .word
-                .fetch_and(!(CLOSED | WATCHED), Ordering::AcqRel);
-        }
+        // Nobody else writes to them now: they are closed and zero, and trackers of this epoch are refused for good.
         let next = self.0.epoch.wrapping_add(EPOCH);
+        for counter in all() {
+            counter.word.store(next, Ordering::Release);
+        }
         self.0.gauge.stage.store(next, Ordering::Release);
         pool().push(self.0.gauge);
     }
@@ -422,7 +431,7 @@ impl Shard {
     }
 }
 
-/// Invariant: the count in `word` is the number of tickets that point here, plus takers on their way to being refused.
+/// Invariant: the count in `word` is the number of tickets that point here; whoever is refused has not changed it.
 /// Every change is a read-modify-write, and whoever brings the count to zero under a flag wakes the owner.
 struct Counter {
     word: AtomicU64,
@@ -432,14 +441,12 @@ struct Counter {
 impl Counter {
     #[inline]
     fn take(&'static self, epoch: u64) -> Option<Ticket> {
+        let open = |word| (word & (EPOCHS | CLOSED) == epoch).then_some(word + ONE);
         // Acquire: whoever is refused sees what the owner did before it closed this.
-        let seen = self.word.fetch_add(ONE, Ordering::Acquire);
-        if seen & (EPOCHS | CLOSED) == epoch {
-            Some(Ticket { counter: self })
-        } else {
-            self.put();
-            None
-        }
+        self.word
+            .fetch_update(Ordering::Acquire, Ordering::Acquire, open)
+            .ok()
+            .map(|_| Ticket { counter: self })
     }
 
     #[inline]
