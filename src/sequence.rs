@@ -123,11 +123,11 @@ impl<'a> Sequence<'a> {
         })
         .await;
         log_told(shared);
-        if phase != Phase::LameDuck {
-            // LameDuck's hooks may take until Drain is over: with no time for routing there would be none for them.
-            self.runner.expire(phase);
+        match phase {
+            // Its hooks may take until Drain is over: with no time for routing there would be none for them.
+            Phase::LameDuck => self.runner.close(phase),
+            _ => self.runner.expire(phase),
         }
-        self.runner.close(phase);
 
         let timed_out = in_time.is_none() && phase != Phase::LameDuck;
         let mut report = PhaseReport {

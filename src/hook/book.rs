@@ -172,8 +172,10 @@ impl Book {
         self.over = phase.index() + 1;
     }
 
-    /// Ends every hook up to `phase` that is not over.
+    /// Ends every hook up to `phase` that is not over, and takes no more for it: in one step, or a hook that came in between
+    /// would be ended by nobody.
     pub(super) fn expire(&mut self, phase: Phase) -> Vec<(usize, Farewell)> {
+        self.close(phase);
         let mut ended = Vec::new();
         for at in 0..self.entries.len() {
             let entry = &self.entries[at];

@@ -55,12 +55,12 @@ impl Runner {
         free
     }
 
-    /// Ends a phase's registration whatever still runs.
+    /// Ends a phase's registration. What still runs goes on.
     pub(crate) fn close(&self, phase: Phase) {
         self.hooks.book().close(phase);
     }
 
-    /// Drops the futures of all hooks up to `phase` that are not over.
+    /// Ends a phase's registration, and drops the futures of all hooks up to it that are not over.
     pub(crate) fn expire(&mut self, phase: Phase) {
         while let Some(ended) = self.tasks.try_join_next() {
             self.note(ended.ok());
