@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::drain::{Generation, GuardName};
+use crate::drain::{Generation, GuardName, Ticket};
 use crate::report::{Kind, LeftBehind, Outcome, TaskReport};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -29,12 +29,24 @@ struct Task {
     outcome: Option<Outcome>,
 }
 
+/// Why there is no task of that name.
+pub(crate) enum Refused {
+    TooLate,
+    Duplicate,
+}
+
 impl Roster {
-    /// Whether `name` was free; then there is a task of that name.
-    pub(crate) fn add_task(&self, name: &str, generation: Generation) -> bool {
+    /// Enters a task, with the ticket that it takes. That is taken under the lock: so the cut, which comes when no ticket is
+    /// given any more, finds every task that has one.
+    pub(crate) fn add_task(
+        &self,
+        name: &str,
+        take: impl FnOnce() -> Option<(Ticket, Generation)>,
+    ) -> Result<Ticket, Refused> {
         let mut names = self.names();
+        let (ticket, generation) = take().ok_or(Refused::TooLate)?;
         if names.tasks.iter().any(|task| task.name == name) {
-            return false;
+            return Err(Refused::Duplicate);
         }
         names.tasks.push(Task {
             name: name.to_owned(),
@@ -43,7 +55,7 @@ impl Roster {
             abort: None,
             outcome: None,
         });
-        true
+        Ok(ticket)
     }
 
     pub(crate) fn task_spawned(&self, name: &str, abort: AbortHandle) {

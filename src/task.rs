@@ -11,6 +11,7 @@ use crate::panic::contain;
 use crate::phase::Phase;
 use crate::reason::Reason;
 use crate::report::Outcome;
+use crate::roster::Refused;
 
 impl ShutdownHandle {
     /// Starts a background task that is part of the service: it is told to stop at T0, waited for in Drain, named in the
@@ -69,12 +70,12 @@ impl ShutdownHandle {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return Err(TaskError::NoRuntime { name });
         };
-        let Some((ticket, generation)) = self.shared.tracker().take_dated(Class::Work) else {
-            return Err(TaskError::TooLate { name });
+        let take = || self.shared.tracker().take_dated(Class::Work);
+        let ticket = match self.shared.roster.add_task(&name, take) {
+            Ok(ticket) => ticket,
+            Err(Refused::TooLate) => return Err(TaskError::TooLate { name }),
+            Err(Refused::Duplicate) => return Err(TaskError::Duplicate { name }),
         };
-        if !self.shared.roster.add_task(&name, generation) {
-            return Err(TaskError::Duplicate { name });
-        }
 
         let handle = self.clone();
         let cx = TaskContext {

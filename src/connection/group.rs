@@ -169,13 +169,14 @@ impl Group {
         A: Debug + Send + Sync + 'static,
     {
         let tracker = self.handle.shared.tracker();
+        // Locked before it is counted: so the cut, which comes when no ticket is given any more, finds all that have one.
+        let mut list = self.list();
         let ticket = match self.counted {
             true => Some(tracker.take(Class::Connection)?),
             false if tracker.stage() == FINISHED => return None,
             false => None,
         };
         let home: Arc<dyn Home> = Arc::clone(self) as _;
-        let mut list = self.list();
         let lot = random::mix(self.seed, list.opened);
         let connection: Arc<Connection> = Arc::new(Connection::new(
             self.handle.clone(),
