@@ -112,3 +112,77 @@ impl Default for EventStreams {
         EventStreams::new()
     }
 }
+
+#[cfg(all(test, feature = "tower"))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cases;
+
+    /// What an `EventSource` makes of a stream (HTML, section 9.2.6): its events, by type and data, and the last `retry`.
+    fn parsed(stream: &str) -> (Vec<(String, String)>, Option<u64>) {
+        let stream = stream.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut retry) = (Vec::new(), None);
+        let (mut kind, mut data) = (String::new(), String::new());
+        // What is behind the last line end is no line yet.
+        let whole = stream.rfind('\n').map_or("", |at| &stream[..at]);
+        for line in whole.split('\n') {
+            if line.is_empty() {
+                if let Some(data) = data.strip_suffix('\n') {
+                    let kind = if kind.is_empty() { "message" } else { &kind };
+                    events.push((kind.to_owned(), data.to_owned()));
+                }
+                kind.clear();
+                data.clear();
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => value.clone_into(&mut kind),
+                "data" => data.extend([value, "\n"]),
+                "retry" => retry = value.parse().ok().or(retry),
+                _ => {}
+            }
+        }
+        assert!(
+            kind.is_empty() && data.is_empty(),
+            "an event that is not over"
+        );
+        (events, retry)
+    }
+
+    #[test]
+    fn any_last_event_is_read_as_it_was_set() {
+        let texts = prop_oneof!["[\r\n: a\u{e4}]{0,12}", any::<String>()];
+        let names = texts
+            .clone()
+            .prop_map(|name| name.replace(['\r', '\n'], ""));
+        let ms = any::<u32>().prop_map(|ms| Duration::from_millis(ms.into()));
+        cases::check(
+            1_000,
+            (names, texts, [ms.clone(), ms]),
+            |(name, data, mut ms)| {
+                ms.sort();
+                let [shortest, longest] = ms;
+                let streams = EventStreams::new()
+                    .last_event(&name, &data)
+                    .retry(shortest, longest);
+
+                let farewell = streams.farewell();
+                let (events, retry) = parsed(&format!("data: before\n\n{farewell}"));
+
+                let kind = if name.is_empty() { "message" } else { &name };
+                let data = data.replace("\r\n", "\n").replace('\r', "\n");
+                let expected = [
+                    ("message".to_owned(), "before".to_owned()),
+                    (kind.to_owned(), data),
+                ];
+                assert_eq!(events, expected);
+                let retry = Duration::from_millis(retry.unwrap());
+                assert!(shortest <= retry && retry <= longest);
+            },
+        );
+    }
+}

@@ -76,6 +76,8 @@
     allow(rustdoc::broken_intra_doc_links)
 )]
 
+#[cfg(test)]
+mod cases;
 #[cfg(feature = "hyper")]
 mod connection;
 mod coordinator;

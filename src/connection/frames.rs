@@ -230,6 +230,8 @@ impl Border {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases;
+    use proptest::prelude::*;
 
     /// GOAWAY(2^31-1), a DATA frame, PING.
     const LEAVING: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0\
@@ -355,5 +357,63 @@ mod tests {
         frames.read(&empty(HEADERS, END_HEADERS, 5));
 
         assert_eq!((before, frames.unanswered()), (2, 1));
+    }
+
+    /// What the client sends (or is sent), in frames that may mean something, the last of them perhaps not whole.
+    fn direction() -> impl Strategy<Value = Vec<u8>> {
+        let frame = (0..11_u8, any::<u8>(), 0..9_u8, 0..20_u8).prop_flat_map(
+            |(kind, flags, stream, length)| {
+                prop::collection::vec(prop_oneof![Just(0), any::<u8>()], usize::from(length))
+                    .prop_map(move |payload| {
+                        let head = [0, 0, length, kind, flags, 0, 0, 0, stream];
+                        [&head[..], &payload].concat()
+                    })
+            },
+        );
+        let frames = prop::collection::vec(frame, 0..8).prop_map(|frames| frames.concat());
+        let torn = (frames, 0..9_usize).prop_map(|(mut bytes, short)| {
+            bytes.truncate(bytes.len().saturating_sub(short));
+            bytes
+        });
+        prop_oneof![4 => torn, 1 => prop::collection::vec(any::<u8>(), 0..40)]
+    }
+
+    /// Everything that can be seen of a connection after these bytes.
+    fn seen(turns: &[(bool, Vec<u8>)], places: &[usize]) -> (bool, usize, Option<Vec<u8>>) {
+        let mut frames = Frames::default();
+        let mut pong = false;
+        for (is_read, bytes) in turns {
+            for part in cases::cut(bytes, places) {
+                if *is_read {
+                    pong |= frames.read(part);
+                } else {
+                    frames.written(part);
+                }
+            }
+        }
+        let unanswered = frames.unanswered();
+        (pong, unanswered, answered(&mut frames))
+    }
+
+    #[test]
+    fn any_bytes_mean_the_same_however_they_are_cut() {
+        let turns = prop::collection::vec((any::<bool>(), direction()), 0..6);
+        // So that there is a PING to be answered now and then.
+        let turns = (any::<bool>(), turns).prop_map(|(leaving, mut turns)| {
+            if leaving {
+                turns.insert(turns.len() / 2, (false, LEAVING.to_vec()));
+                turns.push((true, ANSWER.to_vec()));
+            }
+            turns
+        });
+        let places = prop::collection::vec(any::<usize>(), 0..6);
+        cases::check(300, (turns, places), |(turns, places)| {
+            let bytewise = [1; 4096];
+
+            let whole = seen(&turns, &[]);
+
+            assert_eq!(seen(&turns, &places), whole);
+            assert_eq!(seen(&turns, &bytewise), whole);
+        });
     }
 }

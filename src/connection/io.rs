@@ -282,3 +282,130 @@ impl<I: fmt::Debug> fmt::Debug for Io<I> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+
+    use super::super::group::Group;
+    use super::super::timeouts::Timeouts;
+    use super::*;
+    use crate::cases;
+    use crate::handle::ShutdownHandle;
+    use crate::plan::Plan;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    /// A client that sends these parts, one a read, and ends.
+    struct Client(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Client {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let Some(part) = self.0.front_mut() else {
+                return Poll::Ready(Ok(()));
+            };
+            let taken = part.len().min(buf.remaining());
+            buf.put_slice(&part[..taken]);
+            part.drain(..taken);
+            if part.is_empty() {
+                self.0.pop_front();
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn accept(bytes: &[u8], places: &[usize]) -> Io<Client> {
+        let parts = cases::cut(bytes, places).into_iter();
+        // A read of nothing would be the end.
+        let parts = parts.filter(|part| !part.is_empty()).map(<[u8]>::to_vec);
+        let handle = ShutdownHandle::new(Plan::immediate());
+        let group = Group::new(&handle, true, Timeouts::new());
+        let state = group.open("peer").unwrap();
+        Io::new(Client(parts.collect()), state)
+    }
+
+    fn sniff(io: &mut Io<Client>) -> Option<Protocol> {
+        match io.poll_sniff(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(sniffed) => sniffed.unwrap(),
+            Poll::Pending => panic!("the client is never late"),
+        }
+    }
+
+    /// One read; empty is the end.
+    fn read(io: &mut Io<Client>, size: usize) -> Vec<u8> {
+        let mut space = vec![0; size];
+        let mut buf = ReadBuf::new(&mut space);
+        match Pin::new(io).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf) {
+            Poll::Ready(read) => read.unwrap(),
+            Poll::Pending => panic!("the client is never late"),
+        }
+        buf.filled().to_vec()
+    }
+
+    /// What begins like the preface, and may go on otherwise.
+    fn beginnings() -> impl Strategy<Value = Vec<u8>> {
+        let rest = prop::collection::vec(any::<u8>(), 0..40);
+        (0..=PREFACE.len(), rest).prop_map(|(like, rest)| [&PREFACE[..like], &rest].concat())
+    }
+
+    fn places() -> impl Strategy<Value = Vec<usize>> {
+        prop::collection::vec(0..30_usize, 0..8)
+    }
+
+    #[test]
+    fn sniffing_loses_and_invents_nothing_however_the_bytes_are_cut() {
+        let sizes = prop::collection::vec(1..40_usize, 1..5);
+        let inputs = (beginnings(), places(), sizes);
+        cases::check(500, inputs, |(bytes, places, sizes)| {
+            let mut io = accept(&bytes, &places);
+
+            let sniffed = sniff(&mut io);
+            let mut got = Vec::new();
+            for size in sizes.iter().cycle() {
+                let part = read(&mut io, *size);
+                if part.is_empty() {
+                    break;
+                }
+                got.extend(part);
+            }
+
+            let expected = match bytes.as_slice() {
+                [] => None,
+                bytes if bytes.starts_with(PREFACE) => Some(Protocol::Http2),
+                _ => Some(Protocol::Http1),
+            };
+            assert_eq!(sniffed, expected);
+            assert_eq!(got, bytes);
+        });
+    }
+
+    #[test]
+    fn half_a_head_is_seen_however_the_bytes_are_cut() {
+        let byte = prop_oneof![3 => Just(b'\r'), 3 => Just(b'\n'), 1 => any::<u8>()];
+        let inputs = (prop::collection::vec(byte, 1..20), places(), 1..20_usize);
+        cases::check(500, inputs, |(bytes, places, size)| {
+            let mut io = accept(&bytes, &places);
+            sniff(&mut io);
+
+            let mut given = 0;
+            loop {
+                // What was sniffed has arrived, and is given afterwards.
+                let arrived = &bytes[..given.max(io.sniffed.bytes().len())];
+                let begun = arrived.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+                assert_eq!(io.state.is_mid_head(), begun, "{arrived:?}");
+                match read(&mut io, size).len() {
+                    0 => break,
+                    more => given += more,
+                }
+            }
+            assert_eq!(given, bytes.len());
+        });
+    }
+}

@@ -90,3 +90,35 @@ impl Requests {
         self.first.iter().chain(self.more.iter().flatten())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Version;
+
+    use super::*;
+    use crate::cases;
+
+    #[test]
+    fn name_is_method_and_path_whatever_the_query() {
+        let targets = "/[a-z?#%{}\"\u{80}-\u{ff}]{0,20}";
+        cases::check(1_000, targets, |target| {
+            let Ok(uri) = target.parse::<Uri>() else {
+                return;
+            };
+            let request = Request::builder().version(Version::HTTP_11).uri(uri);
+            let request = request.body(()).unwrap();
+            let name = |names| {
+                let named = InFlight::new(&request, Generation::Early, names)?;
+                Some(named.name())
+            };
+
+            let path = target.split(['?', '#']).next().unwrap();
+            assert_eq!(
+                name(RequestNames::MethodAndPath).unwrap(),
+                format!("GET {path}")
+            );
+            assert_eq!(name(RequestNames::Method).unwrap(), "GET");
+            assert_eq!(name(RequestNames::Off), None);
+        });
+    }
+}

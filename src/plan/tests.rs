@@ -3,8 +3,12 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use proptest::option;
+use proptest::prelude::*;
+
 use super::builder::KUBERNETES_VARIABLE;
 use super::*;
+use crate::cases;
 
 const KUBERNETES: (&str, &str) = (KUBERNETES_VARIABLE, "10.0.0.1");
 
@@ -281,4 +285,121 @@ fn summary_tells_default_assumed_and_local_apart() {
             .starts_with("grace period 9 s (local)")
     );
     assert!(Plan::local().summary().contains("LameDuck 0 s (local)"));
+}
+
+const VARIABLES: [&str; 3] = [GRACE_PERIOD_VARIABLE, PRE_STOP_VARIABLE, LAME_DUCK_VARIABLE];
+
+/// What the documentation says: digits, perhaps a dot and digits, and white space around them.
+fn is_number(text: &str) -> bool {
+    let parts: Vec<&str> = text.trim().split('.').collect();
+    let digits = |part: &&str| !part.is_empty() && part.chars().all(|it| it.is_ascii_digit());
+    parts.len() <= 2 && parts.iter().all(digits)
+}
+
+#[test]
+fn any_text_in_a_variable_is_a_number_or_an_error_that_names_both() {
+    let likely = "[ \t\n]{0,2}[0-9]{0,12}[.,eE+xs_-]{0,1}[0-9]{0,12}[ \ts.]{0,2}";
+    let texts = prop_oneof![3 => likely, 1 => any::<String>()];
+    cases::check(1_000, (0..3_usize, texts), |(at, text)| {
+        let name = VARIABLES[at];
+        match plan_from(&[(name, &text)]) {
+            Ok(_) => assert!(is_number(&text)),
+            Err(PlanError::MalformedVariable { name: named, value }) => {
+                assert!(!is_number(&text));
+                assert_eq!((named, value.as_str()), (name, text.as_str()));
+            }
+            Err(error) => {
+                assert!(is_number(&text));
+                // What a preStop hook or a LameDuck of this length leaves of the 30 s is another matter.
+                let fits = matches!(
+                    error,
+                    PlanError::PreStopTakesAll { .. } | PlanError::TooLong { .. }
+                );
+                assert!(fits || error.to_string().starts_with(name), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn any_bytes_in_a_variable_are_read_or_refused() {
+    let bytes = prop::collection::vec(any::<u8>(), 0..12);
+    cases::check(500, (0..3_usize, bytes), |(at, bytes)| {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let is_unicode = std::str::from_utf8(&bytes).is_ok();
+        #[cfg(unix)]
+        let value: OsString = std::os::unix::ffi::OsStringExt::from_vec(bytes);
+        #[cfg(not(unix))]
+        let value = OsString::from(&text);
+
+        let read = Plan::builder().vars(|name| (name == VARIABLES[at]).then(|| value.clone()));
+
+        if let Err(PlanError::MalformedVariable { name, value }) = read {
+            assert!(!is_unicode || !is_number(&text));
+            assert_eq!((name, value), (VARIABLES[at], text));
+        } else {
+            assert!(is_unicode && is_number(&text));
+        }
+    });
+}
+
+#[test]
+fn number_in_a_variable_is_read_to_the_nanosecond() {
+    let numbers = (0..315_360_000_u64, 0..1_000_000_000_u32, 0..=9_usize);
+    cases::check(500, numbers, |(seconds, nanos, digits)| {
+        let unit = 10_u32.pow(9 - digits as u32);
+        let nanos = nanos - nanos % unit;
+        let text = match digits {
+            0 => seconds.to_string(),
+            _ => format!("{seconds}.{:0digits$}", nanos / unit),
+        };
+
+        let builder = with_vars(Plan::builder(), &[(GRACE_PERIOD_VARIABLE, &text)]);
+
+        let exact = Duration::new(seconds, nanos);
+        match builder.and_then(PlanBuilder::build) {
+            Ok(plan) => assert_eq!(plan.grace_period(), exact, "{text}"),
+            Err(error) => assert!(exact.is_zero(), "{error}"),
+        }
+    });
+}
+
+#[test]
+fn any_numbers_make_a_plan_that_fits_or_an_error() {
+    let likely = (0..40_000_u64).prop_map(Duration::from_millis);
+    let number = prop_oneof![9 => likely, 1 => any::<Duration>()];
+    let numbers = prop::collection::vec(option::weighted(0.3, number), 11);
+    let phases = (0..5_usize).prop_map(|at| Phase::ALL[at]);
+    cases::check(1_000, (numbers, phases), |(numbers, phase)| {
+        let setters = [
+            PlanBuilder::grace_period,
+            PlanBuilder::pre_stop,
+            PlanBuilder::lame_duck,
+            PlanBuilder::drain,
+            PlanBuilder::close,
+            PlanBuilder::release,
+            PlanBuilder::exit,
+            PlanBuilder::reserve,
+            PlanBuilder::spread,
+            PlanBuilder::long_spread,
+            PlanBuilder::linger,
+        ];
+        let set = numbers.iter().zip(setters);
+        let builder = set.fold(Plan::builder(), |builder, (number, set)| match number {
+            Some(number) => set(builder, *number),
+            None => builder,
+        });
+
+        match builder.long_phase(phase).build() {
+            Ok(plan) => {
+                let deadlines = Phase::ALL.map(|phase| plan.deadline(phase));
+                assert!(deadlines.is_sorted(), "{plan}");
+                assert!(deadlines[4] <= plan.hard_deadline(), "{plan}");
+                assert!(plan.hard_deadline() <= plan.budget(), "{plan}");
+                assert!(plan.spread() <= plan.duration(Phase::LameDuck), "{plan}");
+                assert!(!plan.summary().contains('\n'));
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    });
 }
