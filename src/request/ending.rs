@@ -142,7 +142,7 @@ fn same_type<T: 'static, U: 'static>(value: T) -> Option<U> {
 /// The last bytes of an event stream: an empty line ends an event (HTML, section 9.2.5).
 #[derive(Debug, Default)]
 struct Tail {
-    bytes: [u8; 4],
+    bytes: [u8; 3],
     length: usize,
 }
 
@@ -156,23 +156,27 @@ impl Tail {
         }
         for &byte in &chunk[chunk.len().saturating_sub(self.bytes.len())..] {
             self.bytes.rotate_left(1);
-            self.bytes[3] = byte;
+            self.bytes[2] = byte;
             self.length = (self.length + 1).min(self.bytes.len());
         }
     }
 
     fn is_between_events(&self) -> bool {
         let bytes = &self.bytes[self.bytes.len() - self.length..];
-        bytes.is_empty()
-            || bytes.ends_with(b"\n\n")
-            || bytes.ends_with(b"\r\r")
-            || bytes.ends_with(b"\r\n\r\n")
+        // Three things end a line, and a stream may mix them. Without its end, the last line is empty if another one's end
+        // comes before it.
+        let ends = [&b"\r\n"[..], b"\n", b"\r"];
+        let last = ends.iter().find_map(|end| bytes.strip_suffix(*end));
+        bytes.is_empty() || last.is_some_and(|rest| rest.ends_with(b"\n") || rest.ends_with(b"\r"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::cases;
 
     #[test]
     fn an_empty_line_ends_an_event() {
@@ -200,5 +204,33 @@ mod tests {
     fn data_of_another_type_is_not_made_up() {
         assert_eq!(same_type::<Bytes, Bytes>("a".into()), Some("a".into()));
         assert_eq!(same_type::<Bytes, &'static [u8]>("a".into()), None);
+    }
+
+    /// One byte as it may stand in an event stream: often the end of a line.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'x')];
+        prop::collection::vec(byte, 0..16)
+    }
+
+    /// Whether what follows begins a new event: nothing came yet, or the last line was empty and is over.
+    fn is_over(stream: &[u8]) -> bool {
+        let text = std::str::from_utf8(stream).unwrap();
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        // An empty line that nothing precedes ends no event.
+        text.is_empty() || (text.ends_with("\n\n"))
+    }
+
+    #[test]
+    fn empty_line_is_seen_however_the_stream_is_cut() {
+        let places = prop::collection::vec(0..16_usize, 0..6);
+        cases::check(1_000, (bytes(), places), |(stream, places)| {
+            let mut tail = Tail::default();
+
+            for part in cases::cut(&stream, &places) {
+                tail.passed(&Bytes::copy_from_slice(part));
+            }
+
+            assert_eq!(tail.is_between_events(), is_over(&stream), "{stream:?}");
+        });
     }
 }
