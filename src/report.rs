@@ -331,7 +331,11 @@ pub struct LeftBehind {
 
 impl fmt::Display for LeftBehind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}, for {}", self.kind, self.name, Seconds(self.age))
+        let age = Seconds(self.age);
+        f.write_str(&one_line(format_args!(
+            "{} {}, for {age}",
+            self.kind, self.name
+        )))
     }
 }
 
@@ -406,9 +410,10 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// What applications say may have several lines.
+/// What applications say may have several lines, and a path may be anything that is UTF-8: also what moves a terminal's cursor.
 fn one_line(text: fmt::Arguments<'_>) -> String {
-    text.to_string().replace(['\n', '\r'], " ")
+    let breaks = |it: char| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}');
+    text.to_string().replace(breaks, " ")
 }
 
 /// One line of a terminal: what does not fit is cut off, and says so.
@@ -418,5 +423,97 @@ fn line(f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     match text.char_indices().nth(COLUMNS) {
         None => writeln!(f, "{text}"),
         Some(_) => writeln!(f, "{}…", text.chars().take(COLUMNS - 1).collect::<String>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cases;
+
+    fn report(text: &str, numbers: [u64; 4]) -> Report {
+        let [served, closed, told, more] = numbers;
+        let took = Duration::from_secs(more);
+        let outcomes = [
+            Outcome::Failed(text.to_owned()),
+            Outcome::Panicked(text.to_owned()),
+            Outcome::Done,
+        ];
+        let hooks = outcomes.clone().map(|outcome| HookReport {
+            name: text.to_owned(),
+            started: None,
+            took,
+            outcome,
+        });
+        let tasks = outcomes.map(|outcome| TaskReport {
+            name: text.to_owned(),
+            outcome,
+        });
+        let left = LeftBehind {
+            kind: Kind::Request,
+            name: text.to_owned(),
+            age: took,
+        };
+        Report {
+            reason: Reason::from(text.to_owned()),
+            took,
+            budget: took,
+            phases: vec![PhaseReport {
+                phase: Phase::Close,
+                started: took,
+                took,
+                outcome: PhaseOutcome::TimedOut,
+                hooks: hooks.into(),
+                left_behind: vec![left],
+                left_behind_total: more.max(1),
+            }],
+            tasks: tasks.into(),
+            exit: ExitPolicy::new(),
+            traffic: Traffic {
+                served,
+                refused: served,
+                last_arrival: Some(took),
+                per_second: vec![3, 0, 1],
+            },
+            connections: ConnectionCounts {
+                closed,
+                cut: closed,
+            },
+            long: LongCounts { told, cut: told },
+            cut: served,
+        }
+    }
+
+    /// What would end a line, or move a terminal's cursor.
+    fn is_plain(line: &str) -> bool {
+        let breaks = |it: char| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}');
+        !line.contains(breaks)
+    }
+
+    #[test]
+    fn any_name_fits_a_line_of_a_terminal() {
+        let odd = "[\x00-\x20\x7f-\u{a0}\u{2028}\u{2029}a-c\u{e4}]{0,100}";
+        let texts = prop_oneof![odd, any::<String>()];
+        let small = 0..1_000_000_000_000_u64;
+        let numbers = [small.clone(), small.clone(), small.clone(), small];
+        cases::check(500, (texts, numbers), |(text, numbers)| {
+            let report = report(&text, numbers);
+
+            let printed = report.to_string();
+            let lines: Vec<&str> = printed.split('\n').collect();
+
+            // The head, the phase, its hooks, what was left behind and how much more, the tasks, three counts.
+            let more = usize::from(report.phases[0].left_behind_total > 1);
+            let long = usize::from(numbers[2] > 0);
+            assert_eq!(lines.len(), 1 + 1 + 3 + 1 + more + 3 + 2 + long);
+            for line in lines {
+                assert!(line.chars().count() <= 80, "{line}");
+                assert!(is_plain(line), "{line:?}");
+            }
+            assert!(is_plain(&report.summary()));
+            assert!(is_plain(&report.phases[0].left_behind[0].to_string()));
+        });
     }
 }
