@@ -242,6 +242,7 @@ impl ShutdownCoordinator {
         let early = early.filter(|_| history.makes_silence_significant());
         let sequence = Sequence::new(shared, trigger, early, &self.termination_log, self.exit);
         tokio::select! {
+            biased;
             report = sequence.run() => report,
             never = log_repeats(shared) => match never {},
         }

@@ -97,6 +97,8 @@ mod handle;
 mod hook;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(test, lameduck_loom))]
+mod model;
 mod moment;
 mod panic;
 mod phase;
@@ -115,9 +117,9 @@ mod shared;
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
 mod spread;
+mod sync;
 mod task;
 mod told;
-mod sync;
 #[cfg(feature = "signal")]
 mod watchdog;
 #[cfg(feature = "tower")]

@@ -97,7 +97,7 @@ impl Moment {
     }
 
     /// When it comes, as soon as that is known: when its phase has begun.
-    fn at(&self) -> Option<Instant> {
+    pub(crate) fn at(&self) -> Option<Instant> {
         let plan = &self.shared.plan;
         let begun = self.shared.begun_at(plan.long_phase())?;
         Some(begun + spread::moment(plan.long_spread(), self.lot))

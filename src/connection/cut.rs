@@ -70,6 +70,11 @@ impl Cut {
         self.driver.wake();
     }
 
+    /// The task that drives it is over. A waker left here would keep that task's memory.
+    pub(super) fn forget_driver(&self) {
+        drop(self.driver.take());
+    }
+
     /// Whether reading is over. If not, `reader` is woken when it is.
     pub(super) fn ends_reads(&self, reader: &Waker) -> bool {
         self.ends(&self.reader, reader)

@@ -26,6 +26,8 @@ mod io;
 #[cfg(target_os = "linux")]
 mod last_call;
 mod listener;
+#[cfg(all(test, lameduck_loom))]
+mod model;
 mod names;
 mod patience;
 mod raw;

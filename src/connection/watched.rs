@@ -33,10 +33,9 @@ pin_project! {
     }
 
     impl<C> PinnedDrop for Watched<C> {
-        // The state of an upgraded connection outlives this one's task. A waker in it would keep the memory of that: the room
-        // of the whole future.
+        // The state of an upgraded connection outlives this one's task.
         fn drop(this: Pin<&mut Self>) {
-            drop(this.state.task.take());
+            this.state.cut.forget_driver();
         }
     }
 }

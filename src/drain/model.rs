@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use super::gauge::{Class, Count, GaugeOwner, Generation};
+use super::gauge::{Class, Count, GaugeOwner, Generation, SERVING};
 
 const EARLY: Count = (Class::Work, Generation::Early);
 const LATE: Count = (Class::Work, Generation::Late);
@@ -157,6 +157,85 @@ fn work_that_moves_is_counted_at_any_time() {
         assert!(done.load(Ordering::Relaxed), "it was lost on the way");
         mover.join().unwrap();
     });
+}
+
+/// Whoever is refused sees what the owner did before it closed; whoever sees the stage, what it did before it moved it.
+#[test]
+fn who_is_refused_or_asks_sees_what_was_done_before() {
+    static REFUSED: StdAtomicUsize = StdAtomicUsize::new(0);
+    static MOVED: StdAtomicUsize = StdAtomicUsize::new(0);
+
+    model(|| {
+        let owner = GaugeOwner::new();
+        let tracker = owner.tracker();
+        let before = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let taker = thread::spawn({
+            let before = Arc::clone(&before);
+            move || {
+                if tracker.take_on(0, Class::Work).is_none() {
+                    REFUSED.fetch_add(1, StdOrdering::Relaxed);
+                    assert!(
+                        before[0].load(Ordering::Relaxed),
+                        "it was refused for nothing"
+                    );
+                }
+            }
+        });
+        let asker = thread::spawn({
+            let before = Arc::clone(&before);
+            move || {
+                if tracker.stage() != SERVING {
+                    MOVED.fetch_add(1, StdOrdering::Relaxed);
+                    assert!(before[1].load(Ordering::Relaxed), "it moved for nothing");
+                }
+            }
+        });
+
+        // Relaxed: only the gauge orders these for the others.
+        before[0].store(true, Ordering::Relaxed);
+        owner.close(EARLY);
+        owner.close(LATE);
+        before[1].store(true, Ordering::Relaxed);
+        owner.set_stage(1);
+
+        taker.join().unwrap();
+        asker.join().unwrap();
+    });
+    assert!(
+        REFUSED.load(StdOrdering::Relaxed) > 0,
+        "no execution refused"
+    );
+    assert!(
+        MOVED.load(StdOrdering::Relaxed) > 0,
+        "no execution saw it move"
+    );
+}
+
+/// A gauge goes from one owner to the next while a tracker of the first still takes: that one is never counted with the next.
+#[test]
+fn tracker_of_the_last_owner_is_not_counted_with_the_next() {
+    static RECYCLED: StdAtomicUsize = StdAtomicUsize::new(0);
+
+    model(|| {
+        let owner = GaugeOwner::new();
+        let last = owner.tracker();
+        let taker = thread::spawn(move || drop(last.take_on(0, Class::Work)));
+
+        if let Some(next) = owner.hand_on() {
+            RECYCLED.fetch_add(1, StdOrdering::Relaxed);
+            assert!(last.take_on(0, Class::Work).is_none());
+            assert_eq!((next.count(EARLY), next.count(LATE)), (0, 0));
+            let ticket = next.tracker().take_on(0, Class::Work);
+            assert!(matches!(ticket, Some((_, Generation::Early))));
+            assert_eq!(next.count(EARLY), 1);
+            drop(ticket);
+        }
+        taker.join().unwrap();
+    });
+    assert!(
+        RECYCLED.load(StdOrdering::Relaxed) > 0,
+        "no execution recycled"
+    );
 }
 
 /// A tracker of a coordinator that is gone is refused, and a ticket that outlives it counts down in peace.

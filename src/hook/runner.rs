@@ -38,6 +38,7 @@ impl Runner {
                 return;
             }
             tokio::select! {
+                biased;
                 () = &mut condition, if !holds => holds = true,
                 Some(ended) = self.tasks.join_next() => self.note(ended.ok()),
                 () = self.hooks.added.notified() => {}
