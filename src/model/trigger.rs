@@ -1,8 +1,5 @@
 //! The trigger against everybody who triggers, asks or waits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::{Seen, block_on, model, spawn};
 use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
@@ -80,6 +77,9 @@ fn who_sees_the_trigger_sees_its_reason_and_its_deadlines() {
 #[cfg(all(feature = "signal", unix))]
 #[test]
 fn on_trigger_calls_once() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     model(|| {
         let handle = ShutdownHandle::new(Plan::immediate());
         let calls = Arc::new(AtomicUsize::new(0));
