@@ -3,11 +3,13 @@
 use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::time::Duration;
 
-use lameduck::{HookError, Outcome, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator};
+use lameduck::{
+    HookError, Outcome, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator, ShutdownHandle,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -188,6 +190,40 @@ async fn refused_hook_leaves_no_trace() {
 
     assert_eq!(report.hooks().count(), 1);
     assert!(report.is_clean());
+}
+
+/// Registers a hook when it is dropped.
+struct LastWill {
+    handle: ShutdownHandle,
+    phase: Phase,
+    refused: mpsc::Sender<Option<HookError>>,
+}
+
+impl Drop for LastWill {
+    fn drop(&mut self) {
+        let result = self.handle.hook(self.phase, "last will", async || {});
+        self.refused.send(result.err()).unwrap();
+    }
+}
+
+#[test]
+fn refused_hook_may_register_another_when_it_is_dropped() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let (refused, answer) = mpsc::channel();
+    let will = LastWill {
+        handle: shutdown.handle(),
+        phase: Phase::Close,
+        refused,
+    };
+
+    // On a thread of its own: it must not wait for a lock that its own caller holds.
+    std::thread::spawn(move || {
+        let work = async move || drop(will);
+        shutdown.hook(Phase::Close.after("nobody"), "pool", work)
+    });
+
+    let answer = answer.recv_timeout(secs(10));
+    assert_eq!(answer, Ok(None));
 }
 
 // Case 3.

@@ -51,7 +51,11 @@ struct Ended {
 
 impl Hooks {
     pub(crate) fn register(&self, when: When, name: String, work: Work) -> Result<(), HookError> {
-        self.book().register(when, name, work)?;
+        let mut work = Some(work);
+        let registered = self.book().register(when, name, &mut work);
+        // The lock is free again: what a refused hook owns may come back here when it is dropped.
+        drop(work);
+        registered?;
         self.added.notify_one();
         Ok(())
     }
@@ -93,7 +97,13 @@ impl Hooks {
 }
 
 impl Book {
-    fn register(&mut self, when: When, name: String, work: Work) -> Result<(), HookError> {
+    /// Takes the work only if nothing is wrong with the hook.
+    fn register(
+        &mut self,
+        when: When,
+        name: String,
+        work: &mut Option<Work>,
+    ) -> Result<(), HookError> {
         let When {
             phase,
             after,
@@ -114,7 +124,7 @@ impl Book {
             phase,
             after,
             timeout,
-            state: State::Waiting(work),
+            state: State::Waiting(work.take().expect("a hook is registered once")),
         });
         Ok(())
     }
