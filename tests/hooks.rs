@@ -226,6 +226,34 @@ fn refused_hook_may_register_another_when_it_is_dropped() {
     assert_eq!(answer, Ok(None));
 }
 
+#[tokio::test(start_paused = true)]
+async fn hook_that_is_registered_when_a_late_one_is_dropped_is_refused_and_not_lost() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let (refused, answer) = mpsc::channel();
+    let will = LastWill {
+        handle: shutdown.handle(),
+        phase: Phase::Close,
+        refused,
+    };
+    shutdown.hook(Phase::Close, "endless", pending).unwrap();
+    shutdown
+        .hook(Phase::Close.after("endless"), "next", async move || {
+            drop(will);
+        })
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "next"), Outcome::NotStarted);
+    let error = answer.try_recv().unwrap().expect("Close is over");
+    assert_eq!(
+        error.to_string(),
+        "hook `last will` is for Close, which is over"
+    );
+    assert_eq!(report.hooks().count(), 2);
+}
+
 // Case 3.
 #[tokio::test(start_paused = true)]
 async fn hooks_of_a_phase_overlap_and_the_next_phase_waits_for_all() {
