@@ -1,0 +1,289 @@
+//! What must be true of every shutdown: `docs/phases.md` as rules, and a small model that follows the trace.
+//!
+//! It knows the scenario only as far as the trace refers to it, and nothing of how the crate is built.
+
+mod boundaries;
+mod hooks;
+mod model;
+mod triggers;
+mod waits;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lameduck::{Phase, Report};
+
+use crate::scenario::{Act, ConnectionSpec, HookSpec, Id, Scenario, Script, Step, TaskSpec};
+use crate::trace::{Actor, Counted, Event, Stage, What};
+use crate::world::Played;
+
+/// A rule that was broken.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) rule: &'static str,
+    pub(crate) how: String,
+}
+
+/// The phases. Not `Phase::ALL`: that is judged, too.
+const ORDER: [Phase; 5] = [
+    Phase::LameDuck,
+    Phase::Drain,
+    Phase::Close,
+    Phase::Release,
+    Phase::Exit,
+];
+
+type Verdict<T = ()> = Result<T, Broken>;
+
+/// Holds a rule against what was seen.
+macro_rules! rule {
+    ($rule:literal, $holds:expr, $($how:tt)*) => {
+        if !$holds {
+            return Err($crate::oracle::Broken { rule: $rule, how: format!($($how)*) });
+        }
+    };
+}
+use rule;
+
+/// Judges one shutdown.
+pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
+    rule!(
+        "the shutdown ends",
+        played.report.is_some(),
+        "it was waited for in vain"
+    );
+    let report = Arc::clone(played.report.as_ref().expect("just seen"));
+    let t0 = triggers::judge(scenario, played, &report)?;
+    let case = Case {
+        scenario,
+        specs: Specs::of(scenario),
+        trace: &played.trace,
+        report: &report,
+        t0,
+    };
+    case.phases_run_in_order()?;
+    case.deadlines_count_from_t0()?;
+    boundaries::judge(&case)?;
+    hooks::judge(&case)?;
+    waits::judge(&case)?;
+    case.nothing_leaks(played)?;
+    case.report_can_be_read()?;
+    rule!(
+        "all who wait for the report get the same",
+        played.same_report,
+        "they did not"
+    );
+    Ok(())
+}
+
+/// Timers have milliseconds: what is due in between comes with the next one.
+fn tick(at: Duration) -> Duration {
+    let milliseconds = at.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(milliseconds as u64)
+}
+
+/// One shutdown that came to its end.
+struct Case<'a> {
+    scenario: &'a Scenario,
+    specs: Specs<'a>,
+    trace: &'a [Event],
+    report: &'a Report,
+    /// The moment of the trigger, since the scenario began.
+    t0: Duration,
+}
+
+impl Case<'_> {
+    /// When a phase began, since the scenario did.
+    fn start(&self, phase: Phase) -> Duration {
+        self.t0 + self.report.phases[phase as usize].started
+    }
+
+    fn end(&self, phase: Phase) -> Duration {
+        self.start(phase) + self.report.phases[phase as usize].took
+    }
+
+    /// When a phase ends at the latest.
+    fn deadline(&self, phase: Phase) -> Duration {
+        let deadline = tick(self.t0 + self.scenario.plan.deadline(phase));
+        // Who is late has no time left, and none before its start.
+        deadline.max(self.start(phase))
+    }
+
+    fn phases_run_in_order(&self) -> Verdict {
+        let phases: Vec<Phase> = self.report.phases.iter().map(|it| it.phase).collect();
+        rule!(
+            "phases run in order, each of them once",
+            phases == ORDER && Phase::ALL == ORDER,
+            "the report has {phases:?}"
+        );
+        let ran = self.trace.iter().find(|event| event.what == What::Ran);
+        let ran = ran.expect("it returned").at;
+        let mut from = ran.max(self.t0);
+        for phase in ORDER {
+            let start = self.start(phase);
+            rule!(
+                "a phase begins when the one before it ends",
+                start == from,
+                "{phase} began at {start:?}, and should have at {from:?}"
+            );
+            from = self.end(phase);
+        }
+        let returned = self.trace.iter().find(|it| it.what == What::RunReturned);
+        let returned = returned.expect("it returned").at;
+        rule!(
+            "the shutdown is over with its last phase",
+            returned == from && self.report.took == from - self.t0,
+            "Exit ended at {from:?}, run at {returned:?}; the report says {:?}",
+            self.report.took
+        );
+
+        let stages: Vec<Stage> = self.trace.iter().map(|event| event.stage).collect();
+        rule!(
+            "phases run in order, each of them once",
+            stages.is_sorted(),
+            "a handle saw {stages:?}"
+        );
+        for event in self.trace {
+            let Stage::In(phase) = event.stage else {
+                continue;
+            };
+            // LameDuck begins with the trigger, also when nobody runs it yet.
+            let start = match phase {
+                Phase::LameDuck => self.t0,
+                _ => self.start(phase),
+            };
+            rule!(
+                "a handle and the report agree on the phase",
+                event.at >= start && event.at <= self.end(phase),
+                "{event} was in {phase}, which lasted from {start:?} to {:?}",
+                self.end(phase)
+            );
+        }
+        Ok(())
+    }
+
+    fn deadlines_count_from_t0(&self) -> Verdict {
+        let plan = &self.scenario.plan;
+        let mut sum = Duration::ZERO;
+        for phase in ORDER {
+            sum += plan.duration(phase);
+            rule!(
+                "a deadline is the sum of the phases up to it",
+                plan.deadline(phase) == sum,
+                "{phase}: {:?} instead of {sum:?}",
+                plan.deadline(phase)
+            );
+            let (end, deadline) = (self.end(phase), self.deadline(phase));
+            rule!(
+                "a phase ends at its deadline at the latest, counted from T0",
+                end <= deadline,
+                "{phase} ended at {end:?}, its deadline was {deadline:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Everybody who began comes to one end, and nothing stays counted.
+    fn nothing_leaks(&self, played: &Played) -> Verdict {
+        rule!(
+            "everything ends after the shutdown",
+            played.all_ended,
+            "somebody is still there"
+        );
+        rule!(
+            "nothing stays counted",
+            played.left == Counted::default(),
+            "{:?}",
+            played.left
+        );
+        let mut ends: BTreeMap<Actor, u32> = BTreeMap::new();
+        for event in self.trace {
+            match &event.what {
+                What::HookRegistered(id, _) => _ = ends.entry(Actor::Hook(*id)).or_default(),
+                What::TaskStarted(id, _) => _ = ends.entry(Actor::Task(*id)).or_default(),
+                What::Connected { id, .. } => _ = ends.entry(Actor::Connection(*id)).or_default(),
+                What::Returned(actor, _) | What::Dropped(actor) => {
+                    *ends.entry(*actor).or_default() += 1;
+                }
+                What::StaleRequest { served } => rule!(
+                    "what belongs to a coordinator that is gone is refused",
+                    !served,
+                    "{event}"
+                ),
+                _ => {}
+            }
+        }
+        for (actor, ends) in ends {
+            rule!(
+                "whoever was there ended, once",
+                ends == 1,
+                "{actor:?} ended {ends} times"
+            );
+        }
+        Ok(())
+    }
+
+    fn report_can_be_read(&self) -> Verdict {
+        let (summary, page) = (self.report.summary(), self.report.to_string());
+        let clean = self.report.is_clean();
+        rule!(
+            "the summary is one line and says whether all went well",
+            !summary.contains('\n') && summary.contains("not clean") != clean,
+            "{summary}"
+        );
+        let wide = page.lines().find(|line| line.chars().count() > 80);
+        rule!("the report fits a terminal", wide.is_none(), "{wide:?}");
+        Ok(())
+    }
+}
+
+/// What the scenario says of those whom the trace names.
+struct Specs<'a> {
+    hooks: BTreeMap<Id, &'a HookSpec>,
+    tasks: BTreeMap<Id, &'a TaskSpec>,
+    connections: BTreeMap<Id, &'a ConnectionSpec>,
+}
+
+impl<'a> Specs<'a> {
+    fn of(scenario: &'a Scenario) -> Self {
+        let mut specs = Specs {
+            hooks: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            connections: BTreeMap::new(),
+        };
+        for (_, act) in &scenario.acts {
+            specs.add(act);
+        }
+        specs
+    }
+
+    fn add(&mut self, act: &'a Act) {
+        match act {
+            Act::Hook(hook) => {
+                self.hooks.insert(hook.id, hook);
+                self.add_all(&hook.script);
+            }
+            Act::Task(task) => {
+                self.tasks.insert(task.id, task);
+                self.add_all(&task.script);
+            }
+            Act::Connect(connection) => {
+                self.connections.insert(connection.id, connection);
+                self.add_all(&connection.script);
+            }
+            _ => {}
+        }
+    }
+
+    fn add_all(&mut self, script: &'a Script) {
+        for step in &script.steps {
+            if let Step::Act(act) = step {
+                self.add(act);
+            }
+        }
+        if let Some(act) = &script.on_drop {
+            self.add(act);
+        }
+    }
+}
