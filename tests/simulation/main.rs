@@ -48,6 +48,9 @@ fn every_shutdown_keeps_the_rules() {
     let seeds = variable("LAMEDUCK_SEEDS").unwrap_or(SEEDS);
     let began = Instant::now();
     check_all(seeds);
+    if let Err(Broken { rule, how }) = oracle::judge_places() {
+        panic!("broken: {rule}\n  {how}");
+    }
     println!("{seeds} shutdowns in {:?}", began.elapsed());
 }
 
@@ -79,7 +82,7 @@ fn check_all(end: u64) {
                         if catch_unwind(AssertUnwindSafe(|| check(seed))).is_err() {
                             // The others need not go on.
                             next.store(end, Ordering::Relaxed);
-                            panic!("see above");
+                            panic!("seed {seed:#x}: see above");
                         }
                         *playing.lock().unwrap() = None;
                     }
@@ -108,12 +111,8 @@ fn check(seed: u64) {
     let Some((broken, trace)) = play(&scenario) else {
         return;
     };
-    let first = explain(&broken, &scenario, &trace);
     let (smaller, broken, trace) = shrink(scenario, broken, trace);
     let mut text = explain(&broken, &smaller, &trace);
-    if let Ok(path) = std::env::var("LAMEDUCK_WHOLE") {
-        _ = std::fs::write(path, first);
-    }
     _ = writeln!(
         text,
         "as small as it could be made; drawn by seed {seed:#x}"

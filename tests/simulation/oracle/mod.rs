@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use lameduck::{Phase, Report};
 
+pub(crate) use waits::judge_places;
+
 use crate::scenario::{Act, ConnectionSpec, HookSpec, Id, Scenario, Script, Step, TaskSpec};
 use crate::trace::{Actor, Counted, Event, Stage, What};
 use crate::world::Played;
@@ -65,9 +67,9 @@ pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
     case.phases_run_in_order()?;
     case.deadlines_count_from_t0()?;
     boundaries::judge(&case)?;
+    case.nothing_leaks(played)?;
     hooks::judge(&case)?;
     waits::judge(&case)?;
-    case.nothing_leaks(played)?;
     case.report_can_be_read()?;
     rule!(
         "all who wait for the report get the same",
