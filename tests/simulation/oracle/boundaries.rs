@@ -273,7 +273,7 @@ fn traffic(case: &Case<'_>) -> Verdict {
         }
     }
     let report = case.report;
-    let traffic = report.traffic;
+    let traffic = &report.traffic;
     rule!(
         "the report counts the requests that came after T0",
         (traffic.served, traffic.refused, traffic.last_arrival) == (served, refused, last),
