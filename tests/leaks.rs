@@ -14,8 +14,8 @@ use tokio::runtime::{Builder, Runtime};
 const COORDINATORS: u32 = 20_000;
 /// What a page more or less, of an allocator that holds on to memory, comes to.
 const FLAT: u64 = 512 * 1024;
-/// A gauge: 64 shards of 128 bytes, and what it needs beside them.
-const GAUGE: std::ops::Range<u64> = 8 * 1024 - SLACK..9 * 1024 + SLACK;
+/// A gauge: 64 shards of 256 bytes, and what it needs beside them.
+const GAUGE: std::ops::Range<u64> = 16 * 1024 - SLACK..17 * 1024 + SLACK;
 const SLACK: u64 = 2 * 1024;
 
 /// The process's resident memory, in bytes.
