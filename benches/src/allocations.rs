@@ -1,0 +1,3 @@
+//! Counts the allocations of one request.
+
+fn main() {}
