@@ -66,6 +66,11 @@ pub fn at_most(what: &str, figure: f64, target: f64, unit: &str) {
     }
 }
 
+/// Something has missed its target, and has said so itself.
+pub fn note_missed(what: &str) {
+    MISSED.with_borrow_mut(|missed| missed.push(what.to_owned()));
+}
+
 /// What has missed its target so far.
 pub fn missed() -> Vec<String> {
     MISSED.with_borrow(Clone::clone)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use lameduck::{Moment, Phase, Plan, ShutdownCoordinator};
+use lameduck::{ConnectionGroup, Moment, Phase, Plan, ShutdownCoordinator};
 use swansong::Swansong;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,7 @@ pub fn wake_ups() -> Vec<Subject> {
     let (sender, receiver) = watch::channel(());
     let swansong = Swansong::new();
     let of_handle = ShutdownCoordinator::new(Plan::immediate());
+    let of_watched = ShutdownCoordinator::new(Plan::immediate());
     let of_moment = ShutdownCoordinator::new(Plan::immediate());
     vec![
         subject!("an empty loop", black_box(())),
@@ -93,6 +94,11 @@ pub fn wake_ups() -> Vec<Subject> {
         Subject::new("lameduck moment", move |times| {
             let moment: Moment = of_moment.handle().moment();
             repoll(moment, times);
+        }),
+        Subject::new("lameduck Watched", move |times| {
+            let group = ConnectionGroup::new(&of_watched.handle());
+            let watched = group.watch_raw((), |_| std::future::pending::<()>());
+            repoll(watched.expect("no shutdown has begun"), times);
         }),
     ]
 }

@@ -26,6 +26,21 @@ pub const SERVERS: [&str; 9] = [
     "lameduck+layer",
 ];
 
+/// What it is called in a table.
+pub fn describe(server: &str) -> &str {
+    match server {
+        "bare" => "hyper-util `auto`, bare",
+        "hyper-util" => "hyper-util GracefulShutdown",
+        "axum" => "axum::serve, graceful",
+        "tower-http" => "bare + tower-http InFlightRequestsLayer",
+        "layer" => "bare + lameduck DrainLayer",
+        "lameduck" => "lameduck::serve",
+        "lameduck-off" => "lameduck::serve, requests not named",
+        "lameduck+layer" => "lameduck::serve + DrainLayer",
+        _ => server,
+    }
+}
+
 /// `http1/router/bare`: the version, the application, the server.
 pub fn run(name: &str, times: u64) {
     with_server(name, async move |connect, version| {

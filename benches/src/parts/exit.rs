@@ -1,0 +1,133 @@
+//! 7. From the last guard's drop to the end of the process.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulShutdown;
+use lameduck::{Plan, ShutdownCoordinator};
+use swansong::Swansong;
+use tokio_util::task::TaskTracker;
+
+use crate::process::{Process, now};
+use crate::served::{SERVERS, SLOW};
+use crate::table::{Spread, Table, at_most, heading};
+
+const RUNS: usize = 20;
+const TARGET: f64 = 0.6;
+const HELD: Duration = Duration::from_millis(30);
+const GUARDS: [&str; 5] = [
+    "nothing",
+    "TaskTracker",
+    "hyper-util",
+    "swansong",
+    "lameduck",
+];
+
+pub fn run() {
+    heading("7. From the last guard's drop to the end of the process");
+    table(&GUARDS, "guard", from_guard);
+    heading("7. From the last answer, as its client has it, to the end of the process");
+    table(&SERVERS[1..], "answer", from_answer);
+}
+
+fn table(peers: &[&str], what: &str, measure: fn(&str) -> f64) {
+    let mut table = Table::new(["", "ms: best", "median", "worst"]);
+    let mut fastest = f64::INFINITY;
+    let mut ours = f64::NAN;
+    for peer in peers {
+        let spread = Spread::of((0..RUNS).map(|_| measure(peer)).collect());
+        match *peer {
+            "lameduck" => ours = spread.best,
+            "nothing" => {}
+            _ => fastest = fastest.min(spread.best),
+        }
+        table.row([
+            (*peer).to_owned(),
+            format!("{:.2}", spread.best),
+            format!("{:.2}", spread.median),
+            format!("{:.2}", spread.worst),
+        ]);
+    }
+    table.print();
+    // Either is enough: a slow machine is slow for all.
+    match ours <= TARGET {
+        true => at_most(&format!("last {what} to exit"), ours, TARGET, " ms"),
+        false => {
+            let what = format!("last {what} to exit ({ours:.2} ms) / the fastest peer's");
+            at_most(&what, ours / fastest, 1.0, "x");
+        }
+    }
+}
+
+fn from_guard(peer: &str) -> f64 {
+    let mut process = Process::start(&["leave", peer]);
+    let dropped = Duration::from_nanos(process.number("dropped"));
+    ms(process.wait().saturating_sub(dropped))
+}
+
+fn from_answer(server: &str) -> f64 {
+    let mut process = Process::start(&["serve", server, "0"]);
+    let port = process.number("port");
+    let mut io = TcpStream::connect(("127.0.0.1", port as u16)).expect("the server accepts");
+    io.write_all(b"GET /slow HTTP/1.1\r\nhost: shop.example\r\n\r\n")
+        .expect("it is open");
+    std::thread::sleep(SLOW / 3);
+    process.terminate();
+    // The last byte of the body: the server is not gone yet.
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    while !answer.ends_with(b"hello") {
+        let read = io.read(&mut part).expect("it is open");
+        assert!(read > 0, "{server} has not answered");
+        answer.extend_from_slice(&part[..read]);
+    }
+    let answered = now();
+    drop(io);
+    ms(process.wait().saturating_sub(answered))
+}
+
+/// The process of `from_guard`.
+#[tokio::main]
+pub async fn leave(peer: &str) {
+    match peer {
+        "nothing" => held(()).await,
+        "TaskTracker" => {
+            let tracker = TaskTracker::new();
+            tokio::spawn(held(tracker.token()));
+            tracker.close();
+            tracker.wait().await;
+        }
+        "hyper-util" => {
+            let graceful = GracefulShutdown::new();
+            tokio::spawn(held(graceful.watcher()));
+            graceful.shutdown().await;
+        }
+        "swansong" => {
+            let swansong = Swansong::new();
+            tokio::spawn(held(swansong.guard()));
+            swansong.shut_down().await;
+        }
+        "lameduck" => {
+            let plan = Plan::local();
+            let shutdown = ShutdownCoordinator::new(plan);
+            let handle = shutdown.handle();
+            lameduck::signal::listen(&handle).expect("they can be listened to");
+            tokio::spawn(held(handle.guard()));
+            handle.shutdown("measured");
+            shutdown.run().await;
+        }
+        _ => panic!("no such peer: {peer}"),
+    }
+}
+
+/// Holds it for a while, says when it is dropped, and drops it.
+async fn held<T>(guard: T) {
+    tokio::time::sleep(HELD).await;
+    println!("dropped {}", now().as_nanos());
+    drop(guard);
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,58 @@
+//! The gate: instructions and allocations, which do not depend on what else the machine does.
+
+use crate::callgrind;
+use crate::table::{at_most, heading};
+
+use super::allocations;
+use super::request::{costs, ratio};
+
+const GUARDS: u64 = 20_000;
+const REQUESTS: u64 = 500;
+const CONNECTIONS: u64 = 100;
+
+/// What was measured when this was last looked at, and no more than so much above it. Lower it when the figure is lower.
+const MARGIN: f64 = 0.02;
+const GUARD: f64 = 48.0;
+const LAYER: f64 = 1.055;
+const RATIOS: [(&str, &str, &str, f64); 6] = [
+    ("request", "http1", "lameduck", 1.121),
+    ("request", "http1", "lameduck-off", 1.090),
+    ("request", "http2", "lameduck", 1.056),
+    ("request", "http2", "lameduck-off", 1.047),
+    ("connection", "http1", "lameduck", 1.296),
+    ("connection", "http2", "lameduck", 1.109),
+];
+
+pub fn run() {
+    heading("The gate");
+    if callgrind::is_there() {
+        let guard = callgrind::instructions("guard/lameduck guard", GUARDS);
+        at_most("guard, instructions", guard, GUARD * (1.0 + MARGIN), "");
+        for (part, version) in [
+            ("request", "http1"),
+            ("request", "http2"),
+            ("connection", "http1"),
+            ("connection", "http2"),
+        ] {
+            let limits = RATIOS.iter().filter(|it| it.0 == part && it.1 == version);
+            let limits = limits.map(|it| (it.2, it.3));
+            let layer = (part == "request" && version == "http1").then_some(("layer", LAYER));
+            let limits: Vec<_> = limits.chain(layer).collect();
+            let servers = ["bare"].into_iter().chain(limits.iter().map(|it| it.0));
+            let times = match part {
+                "request" => REQUESTS,
+                _ => CONNECTIONS,
+            };
+            let costs = costs(part, version, "router", servers, times);
+            for (server, limit) in limits {
+                let what = format!("{part}, {version}, {server}, instructions / bare");
+                // Of what it adds, or a large bare server would hide it.
+                let limit = 1.0 + (limit - 1.0) * (1.0 + 10.0 * MARGIN);
+                at_most(&what, ratio(&costs, server), limit, "x");
+            }
+        }
+    } else {
+        println!("valgrind is not installed here: instructions were not counted");
+    }
+    allocations::run();
+}
