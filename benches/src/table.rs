@@ -80,6 +80,17 @@ pub fn heading(text: &str) {
     println!("\n## {text}\n");
 }
 
+/// Measures each of `names` so many times, in turns: what else the machine does meets all of them.
+pub fn in_turns<T>(names: &[&str], runs: usize, mut measure: impl FnMut(&str) -> T) -> Vec<Vec<T>> {
+    let mut measured: Vec<Vec<T>> = names.iter().map(|_| Vec::new()).collect();
+    for _ in 0..runs {
+        for (name, measured) in names.iter().zip(&mut measured) {
+            measured.push(measure(name));
+        }
+    }
+    measured
+}
+
 /// Best, median and worst of several runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {

@@ -11,16 +11,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::process::{Process, now};
 use crate::served::{SERVERS, SLOW};
-use crate::table::{Spread, Table, at_most, heading};
+use crate::table::{Spread, Table, at_most, heading, in_turns};
 
 const RUNS: usize = 20;
 const TARGET: f64 = 0.6;
 const HELD: Duration = Duration::from_millis(30);
-const GUARDS: [&str; 5] = [
+/// Without a thread that waits for signals, and one that watches.
+const UNWATCHED: &str = "lameduck without signal::listen";
+const GUARDS: [&str; 6] = [
     "nothing",
     "TaskTracker",
     "hyper-util",
     "swansong",
+    UNWATCHED,
     "lameduck",
 ];
 
@@ -35,11 +38,11 @@ fn table(peers: &[&str], what: &str, measure: fn(&str) -> f64) {
     let mut table = Table::new(["", "ms: best", "median", "worst"]);
     let mut fastest = f64::INFINITY;
     let mut ours = f64::NAN;
-    for peer in peers {
-        let spread = Spread::of((0..RUNS).map(|_| measure(peer)).collect());
+    for (peer, runs) in peers.iter().zip(in_turns(peers, RUNS, measure)) {
+        let spread = Spread::of(runs);
         match *peer {
             "lameduck" => ours = spread.best,
-            "nothing" => {}
+            "nothing" | UNWATCHED => {}
             _ => fastest = fastest.min(spread.best),
         }
         table.row([
@@ -108,11 +111,13 @@ pub async fn leave(peer: &str) {
             tokio::spawn(held(swansong.guard()));
             swansong.shut_down().await;
         }
-        "lameduck" => {
+        "lameduck" | UNWATCHED => {
             let plan = Plan::local();
             let shutdown = ShutdownCoordinator::new(plan);
             let handle = shutdown.handle();
-            lameduck::signal::listen(&handle).expect("they can be listened to");
+            if peer != UNWATCHED {
+                lameduck::signal::listen(&handle).expect("they can be listened to");
+            }
             tokio::spawn(held(handle.guard()));
             handle.shutdown("measured");
             shutdown.run().await;

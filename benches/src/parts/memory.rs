@@ -3,7 +3,7 @@
 use crate::crowd::Crowd;
 use crate::process::Process;
 use crate::served::SERVERS;
-use crate::table::{Spread, Table, at_most, heading};
+use crate::table::{Spread, Table, at_most, heading, in_turns};
 use crate::wire::Version;
 
 /// What a server needs once is there when so many are.
@@ -16,11 +16,12 @@ pub fn run() {
     let mut table = Table::new(["", "bytes a connection: best", "median", "worst"]);
     let mut peers = f64::INFINITY;
     let mut ours = f64::NAN;
-    for server in SERVERS {
-        let runs = (0..RUNS).map(|_| measure(server)).collect();
+    for (server, runs) in SERVERS.into_iter().zip(in_turns(&SERVERS, RUNS, measure)) {
         let bytes = Spread::of(runs);
         match server {
             "lameduck" => ours = bytes.median,
+            // Its peers are those that can leave.
+            "bare" => {}
             _ => peers = peers.min(bytes.median),
         }
         let text = |figure: f64| format!("{figure:.0}");
