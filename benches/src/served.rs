@@ -24,7 +24,7 @@ use crate::process::now;
 use crate::wire::client::ANSWER;
 
 /// How long the slow handler takes.
-pub const SLOW: Duration = Duration::from_millis(150);
+pub const SLOW: Duration = Duration::from_millis(240);
 
 pub const SERVERS: [&str; 8] = [
     "bare",

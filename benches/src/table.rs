@@ -100,8 +100,11 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// NaN is a run that came to nothing.
     pub fn of(mut runs: Vec<f64>) -> Self {
+        runs.retain(|run| !run.is_nan());
         runs.sort_by(f64::total_cmp);
+        assert!(!runs.is_empty(), "no run came to anything");
         Spread {
             best: runs[0],
             median: runs[runs.len() / 2],

@@ -1,6 +1,6 @@
 //! 7. From the last guard's drop to the end of the process.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::process::{Process, now};
 use crate::served::{SERVERS, SLOW};
 use crate::table::{Spread, Table, at_most, heading, in_turns};
+use crate::wire::client::ANSWER;
 
 const RUNS: usize = 20;
 const TARGET: f64 = 0.6;
@@ -73,21 +74,39 @@ fn from_answer(server: &str) -> f64 {
     let mut process = Process::start(&["serve", server, "0"]);
     let port = process.number("port");
     let mut io = TcpStream::connect(("127.0.0.1", port as u16)).expect("the server accepts");
-    io.write_all(b"GET /slow HTTP/1.1\r\nhost: shop.example\r\n\r\n")
-        .expect("it is open");
-    std::thread::sleep(SLOW / 3);
-    process.terminate();
-    // The last byte of the body: the server is not gone yet.
-    let mut answer = Vec::new();
-    let mut part = [0; 1024];
-    while !answer.ends_with(b"hello") {
-        let read = io.read(&mut part).expect("it is open");
-        assert!(read > 0, "{server} has not answered");
-        answer.extend_from_slice(&part[..read]);
+    // It serves, so it listens to signals as well.
+    ask(&mut io, "/orders/1").expect("nothing has been sent to it yet");
+    hear(&mut io).expect("nothing has been sent to it yet");
+    let heard = ask(&mut io, "/slow").and_then(|()| {
+        std::thread::sleep(SLOW / 3);
+        process.terminate();
+        hear(&mut io)
+    });
+    if let Err(error) = heard {
+        eprintln!("{server}: the last request was lost: {error}");
+        return f64::NAN;
     }
     let answered = now();
     drop(io);
     ms(process.wait().saturating_sub(answered))
+}
+
+fn ask(io: &mut TcpStream, path: &str) -> io::Result<()> {
+    write!(io, "GET {path} HTTP/1.1\r\nhost: shop.example\r\n\r\n")
+}
+
+/// Reads to the last byte of the body; the server is not gone yet.
+fn hear(io: &mut TcpStream) -> io::Result<()> {
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    while !answer.ends_with(ANSWER.as_bytes()) {
+        let read = io.read(&mut part)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        answer.extend_from_slice(&part[..read]);
+    }
+    Ok(())
 }
 
 /// The process of `from_guard`.
