@@ -60,6 +60,7 @@ impl ShutdownHandle {
 
     /// The phase that is running; `None` in normal service. After the last phase it stays [`Phase::Exit`].
     #[must_use]
+    #[inline]
     pub fn phase(&self) -> Option<Phase> {
         let stage = usize::from(self.shared.tracker().stage());
         let begun = stage.checked_sub(1)?;
@@ -68,6 +69,7 @@ impl ShutdownHandle {
 
     /// Whether the shutdown has begun. One atomic load.
     #[must_use]
+    #[inline]
     pub fn is_shutting_down(&self) -> bool {
         self.shared.tracker().stage() != SERVING
     }
@@ -122,6 +124,7 @@ impl ShutdownHandle {
 
     /// Keeps Drain waiting for as long as the guard, or a clone of it, lives. `None` when Release has begun: do not start.
     #[must_use]
+    #[inline]
     pub fn guard(&self) -> Option<DrainGuard> {
         let ticket = self.shared.tracker().take(Class::Work)?;
         Some(DrainGuard::new(ticket, None))

@@ -142,6 +142,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn tracker(&self) -> Tracker {
         self.gauge.tracker()
     }

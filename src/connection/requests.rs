@@ -1,6 +1,7 @@
 //! The requests in flight on one connection, as the report names them.
 
-use http::{Method, Request, Uri};
+use http::uri::PathAndQuery;
+use http::{Method, Request};
 use tokio::time::Instant;
 
 use super::names::RequestNames;
@@ -16,7 +17,8 @@ pub(super) struct Requests {
 /// One of them.
 pub(super) struct InFlight {
     method: Method,
-    uri: Option<Uri>,
+    /// Not the whole URI: that is twice as large, and copied with each request.
+    path: Option<PathAndQuery>,
     pub(super) generation: Generation,
     pub(super) since: Instant,
     /// Drain does not wait for it.
@@ -30,14 +32,14 @@ impl InFlight {
         generation: Generation,
         names: RequestNames,
     ) -> Option<Self> {
-        let uri = match names {
-            RequestNames::MethodAndPath => Some(request.uri().clone()),
+        let path = match names {
+            RequestNames::MethodAndPath => request.uri().path_and_query().cloned(),
             RequestNames::Method => None,
             RequestNames::Off => return None,
         };
         Some(InFlight {
             method: request.method().clone(),
-            uri,
+            path,
             generation,
             since: Instant::now(),
             lasts: false,
@@ -46,8 +48,8 @@ impl InFlight {
 
     /// Method and path, without the query: tokens live there.
     pub(super) fn name(&self) -> String {
-        match &self.uri {
-            Some(uri) => format!("{} {}", self.method, uri.path()),
+        match &self.path {
+            Some(path) => format!("{} {}", self.method, path.path()),
             None => self.method.to_string(),
         }
     }
@@ -97,6 +99,7 @@ mod tests {
 
     use super::*;
     use crate::cases;
+    use http::Uri;
 
     #[test]
     fn name_is_method_and_path_whatever_the_query() {

@@ -82,8 +82,12 @@ impl Tracker {
     /// Counts one more, or `None` when that is over.
     #[inline]
     pub(crate) fn take(self, class: Class) -> Option<Ticket> {
-        let (ticket, _) = self.take_dated(class)?;
-        Some(ticket)
+        // Not by way of `take_dated`: the generation would be made, and looked at.
+        let shard = self.gauge.shard(home());
+        match shard.counter((class, Generation::Early)).take(self.epoch) {
+            None => self.take_late(shard, class).map(|(ticket, _)| ticket),
+            taken => taken,
+        }
     }
 
     /// Like [`take`](Tracker::take), and says in which generation.
@@ -95,11 +99,16 @@ impl Tracker {
     #[inline]
     pub(super) fn take_on(self, home: usize, class: Class) -> Option<(Ticket, Generation)> {
         let shard = self.gauge.shard(home);
-        let take = |generation| {
-            let ticket = shard.counter((class, generation)).take(self.epoch)?;
-            Some((ticket, generation))
-        };
-        take(Generation::Early).or_else(|| take(Generation::Late))
+        match shard.counter((class, Generation::Early)).take(self.epoch) {
+            Some(ticket) => Some((ticket, Generation::Early)),
+            None => self.take_late(shard, class),
+        }
+    }
+
+    #[cold]
+    fn take_late(self, shard: &'static Shard, class: Class) -> Option<(Ticket, Generation)> {
+        let ticket = shard.counter((class, Generation::Late)).take(self.epoch)?;
+        Some((ticket, Generation::Late))
     }
 
     /// Where the process stands: one load.
@@ -222,6 +231,7 @@ impl GaugeOwner {
         recycled.then(|| GaugeOwner::of(gauge))
     }
 
+    #[inline]
     pub(crate) fn tracker(&self) -> Tracker {
         self.0
     }
@@ -453,7 +463,14 @@ impl Counter {
     fn put(&self) {
         // Release: whoever believes the zero sees everything that was done under this ticket.
         let seen = self.word.fetch_sub(ONE, Ordering::Release);
-        if seen & COUNT == ONE && seen & (CLOSED | WATCHED) != 0 {
+        if seen & (CLOSED | WATCHED) != 0 {
+            self.put_watched(seen);
+        }
+    }
+
+    #[cold]
+    fn put_watched(&self, seen: u64) {
+        if seen & COUNT == ONE {
             self.waker.wake();
         }
     }

@@ -31,6 +31,7 @@ pub struct DrainGuard {
 }
 
 impl DrainGuard {
+    #[inline]
     pub(crate) fn new(ticket: Ticket, name: Option<Arc<GuardName>>) -> Self {
         DrainGuard { ticket, name }
     }
