@@ -91,7 +91,7 @@ pin_project! {
 /// What hyper needs, beside the IO.
 pub(super) struct Parts<V> {
     pub(super) service: V,
-    pub(super) builders: Builders,
+    pub(super) builders: Arc<Builders>,
 }
 
 impl<F, I, V: HttpService<Incoming>> HttpConnection<F, I, V> {

@@ -140,7 +140,7 @@ impl<X, H> Server<X, H> {
             names,
             goaway,
             upgrades,
-            builders,
+            builders: Arc::new(builders),
         };
         runtime.spawn(async move {
             let accepting = contain(|| accept_loop(listener, spawner, membership, late)).await;
@@ -245,7 +245,7 @@ struct Spawner<S, X, H> {
     names: RequestNames,
     goaway: bool,
     upgrades: RefuseUpgrades,
-    builders: Builders,
+    builders: Arc<Builders>,
 }
 
 impl<S, X, H> Spawner<S, X, H> {
@@ -276,7 +276,7 @@ impl<S, X, H> Spawner<S, X, H> {
         };
         let parts = Parts {
             service,
-            builders: self.builders.clone(),
+            builders: Arc::clone(&self.builders),
         };
         let handshake = self.handshake.clone();
         // Started in the connection's own task: if it panics, that ends this connection and not the server.
