@@ -11,13 +11,16 @@ use crate::handle::ShutdownHandle;
 use crate::report::Report;
 use crate::shared::Shared;
 
-/// How long the last words may take. Standard error may be a pipe that is full and that nobody reads.
+/// How long the last words may take, at most. Standard error may be a pipe that is full and that nobody reads.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The same, when SIGKILL should have come already: the process was stopped, or had no processor.
+const LATE_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Ends the process at the hard deadline after the trigger, whatever happens until then.
 pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
     let (trigger, triggered) = mpsc::channel::<Instant>();
-    let deadline = handle.plan().hard_deadline();
+    let (deadline, sigkill) = (handle.plan().hard_deadline(), handle.plan().budget());
     let shared = Arc::downgrade(&handle.shared);
     thread::Builder::new()
         .name("lameduck-watchdog".to_owned())
@@ -27,7 +30,8 @@ pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
                 return;
             };
             sleep_until(t0 + deadline);
-            say_last_words(shared, deadline);
+            let left = (t0 + sigkill).saturating_duration_since(Instant::now());
+            say_last_words(shared, deadline, patience(left));
             signal_hook::low_level::exit(i32::from(Report::EXIT_WATCHDOG));
         })?;
     handle.shared.on_trigger(move |t0| {
@@ -46,8 +50,16 @@ fn sleep_until(deadline: Instant) {
     }
 }
 
-/// Says who was still running, from yet another thread, and does not wait for it.
-fn say_last_words(shared: Weak<Shared>, deadline: Duration) {
+/// How long the last words may take when SIGKILL is `left` away: a short grace period leaves less than they want.
+fn patience(left: Duration) -> Duration {
+    match left {
+        Duration::ZERO => LATE_PATIENCE,
+        left => PATIENCE.min(left / 2),
+    }
+}
+
+/// Says who was still running, from yet another thread, and does not wait for it longer than `patience`.
+fn say_last_words(shared: Weak<Shared>, deadline: Duration, patience: Duration) {
     let (said, heard) = mpsc::channel::<()>();
     let speaker = thread::Builder::new().spawn(move || {
         let words = last_words(&shared, deadline);
@@ -57,7 +69,7 @@ fn say_last_words(shared: Weak<Shared>, deadline: Duration) {
     });
     if speaker.is_ok() {
         // Disconnected when it has been said.
-        let _ = heard.recv_timeout(PATIENCE);
+        let _ = heard.recv_timeout(patience);
     }
 }
 
@@ -90,5 +102,28 @@ fn list(names: Option<Vec<String>>) -> String {
         None => "not known (locked)".to_owned(),
         Some(names) if names.is_empty() => "none".to_owned(),
         Some(names) => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn last_words_are_over_before_sigkill_however_short_the_grace_period_is() {
+        for seconds in [1, 2, 3, 4, 5, 6, 30] {
+            let plan = Plan::builder().grace_period(Duration::from_secs(seconds));
+            let plan = plan.build().expect("it fits");
+            let left = plan.budget() - plan.hard_deadline();
+
+            assert!(patience(left) < left, "{seconds} s: {left:?}");
+        }
+    }
+
+    #[test]
+    fn last_words_take_no_more_than_a_tenth_of_a_second() {
+        assert_eq!(patience(Duration::from_millis(500)), PATIENCE);
+        assert_eq!(patience(Duration::ZERO), LATE_PATIENCE);
     }
 }
