@@ -185,11 +185,12 @@ impl Process {
         self.stdout
             .read_to_string(&mut stdout)
             .expect("it prints text");
+        let closed = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 break status;
             }
-            assert!(started.elapsed() < PATIENCE, "it does not end");
+            assert!(closed.elapsed() < PATIENCE, "it does not end");
             thread::yield_now();
         };
         if let Some(stderr) = self.stderr.take() {
