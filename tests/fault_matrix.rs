@@ -1,0 +1,32 @@
+//! The fault matrix as a test: whatever holds it up, a process is gone before the grace period is over.
+//!
+//! Shorter than `cargo run --example fault_matrix`, which is the measurement.
+
+#![cfg(all(feature = "hyper", feature = "signal"))]
+
+mod process;
+
+use process::Process;
+
+// Cases 5, 15, 16, 20, 66, 67, 73, 74, 75, 76, 84, 87, 89, and what else the list in the example's `abuse.rs` has.
+#[test]
+fn a_process_is_gone_before_the_grace_period_is_over_whatever_holds_it_up() {
+    assert_gone(&["--grace", "3"]);
+    // Stopped for three seconds, and still in time: that does not fit into three.
+    assert_gone(&["--grace", "4", "--only", "stopped"]);
+}
+
+fn assert_gone(options: &[&str]) {
+    let options = [options, &["--runs", "1", "--parallel", "4"]].concat();
+
+    let ended = Process::example("fault_matrix", &options, &[]).wait();
+
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{said}");
+    let last = ended.stdout.lines().last().unwrap_or_default();
+    assert!(last.starts_with("fault_matrix: "), "{last}");
+    assert!(
+        last.contains(" runs, 0 past their time, 0 failed"),
+        "{last}"
+    );
+}
