@@ -166,6 +166,10 @@ where
 fn full_standard_error() -> ExitCode {
     runtime().block_on(async {
         let shutdown = listening();
+        // It would be gone before the pipe is full.
+        shutdown
+            .hook(Phase::Release, "endless", std::future::pending::<()>)
+            .expect("the name is free");
         // Fills the pipe, which nobody reads, and hangs in the middle of a write, with the lock held.
         thread::spawn(|| {
             loop {
