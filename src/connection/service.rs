@@ -128,7 +128,7 @@ impl Hold for InFlight {
         }
     }
 
-    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Fate {
+    fn answered<B: Body>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
         if leaves_http(self.connect, response.status()) {
             match self.http1 {
                 true => self.state.cut.upgrade(),
@@ -139,7 +139,7 @@ impl Hold for InFlight {
         if self.http1 && self.state.says_close() {
             say_close(response);
         }
-        if !lasts(response) {
+        if !lasts(response, sized) {
             return Fate::Whole;
         }
         self.keep_for_close();

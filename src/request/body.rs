@@ -19,12 +19,14 @@ pin_project! {
         inner: Option<B>,
         // If it lasts, and is ended at its moment.
         ending: Option<Box<Ending>>,
+        // Whether it may ask for its moment. One that knows its size is made already.
+        asks: bool,
         hold: Option<H>,
     }
 }
 
 impl<B, H> DrainBody<B, H> {
-    pub(super) fn open(inner: B, hold: H, fate: Fate) -> Self {
+    pub(super) fn open(inner: B, hold: H, fate: Fate, sized: bool) -> Self {
         let (inner, ending) = match fate {
             Fate::Whole => (Some(inner), None),
             Fate::Ended(ending) => (Some(inner), Some(ending)),
@@ -33,6 +35,7 @@ impl<B, H> DrainBody<B, H> {
         DrainBody {
             inner,
             ending,
+            asks: !sized,
             hold: Some(hold),
         }
     }
@@ -41,6 +44,7 @@ impl<B, H> DrainBody<B, H> {
         DrainBody {
             inner: None,
             ending: None,
+            asks: false,
             hold: None,
         }
     }
@@ -73,11 +77,15 @@ impl<B: Body + 'static, H: Hold> Body for DrainBody<B, H> {
         }
         let mut this = self.as_mut().project();
         if let Some(inner) = this.inner.as_mut().as_pin_mut() {
-            let entered = this.hold.as_ref().map(|hold| hold.current().enter());
-            let polled = inner.poll_frame(cx);
-            if let (Some(hold), Some(entered)) = (this.hold.as_mut(), entered) {
-                hold.ran(entered.leave());
-            }
+            let polled = match this.hold {
+                Some(hold) if *this.asks => {
+                    let entered = hold.current().enter();
+                    let polled = inner.poll_frame(cx);
+                    hold.ran(entered.leave());
+                    polled
+                }
+                _ => inner.poll_frame(cx),
+            };
             match polled {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Some(ending) = this.ending {

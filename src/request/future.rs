@@ -71,8 +71,9 @@ where
                 let answer = ready!(answer);
                 let mut hold = hold.take().expect("there a moment ago");
                 Poll::Ready(answer.map(|mut response| {
-                    let fate = hold.answered(&mut response);
-                    response.map(|body| DrainBody::open(body, hold, fate))
+                    let sized = response.body().size_hint().exact().is_some();
+                    let fate = hold.answered(&mut response, sized);
+                    response.map(|body| DrainBody::open(body, hold, fate, sized))
                 }))
             }
             StateProj::Refused { response } => {

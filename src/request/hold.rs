@@ -18,8 +18,9 @@ pub trait Hold {
     /// The handler, or the body, has run, and this is what was current then.
     fn ran(&mut self, current: Option<Current>);
 
-    /// The handler has answered; the head has not been sent yet. Gives how the body ends.
-    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Fate;
+    /// The handler has answered; the head has not been sent yet. `sized` says whether the body knows its size. Gives how it
+    /// ends.
+    fn answered<B: Body>(&mut self, response: &mut Response<B>, sized: bool) -> Fate;
 }
 
 /// What the layer holds for a request: counts it, and says `Connection: close` once the shutdown has begun.
@@ -85,14 +86,14 @@ impl Hold for RequestGuard {
     }
 
     #[inline]
-    fn answered<B: Body>(&mut self, response: &mut Response<B>) -> Fate {
+    fn answered<B: Body>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
         if self.http1
             && self.tracker.stage() != SERVING
             && !leaves_http(self.connect, response.status())
         {
             say_close(response);
         }
-        if !lasts(response) {
+        if !lasts(response, sized) {
             return Fate::Whole;
         }
         self.keep_for_close();

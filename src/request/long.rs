@@ -104,15 +104,14 @@ pub(super) enum How {
     Grpc,
 }
 
-/// Whether a response lasts. What a normal one pays for being asked is an empty set of extensions and the size of its body.
+/// Whether a response lasts; `sized` says whether its body knows its size. What a normal one pays for being asked is an empty
+/// set of extensions.
 #[inline]
-pub(crate) fn lasts<B: Body>(response: &Response<B>) -> bool {
+pub(crate) fn lasts<B>(response: &Response<B>, sized: bool) -> bool {
     if response.extensions().get::<LongLived>().is_some() {
         return true;
     }
-    response.body().size_hint().exact().is_none()
-        && response.status().is_success()
-        && is_event_stream(response.headers())
+    !sized && response.status().is_success() && is_event_stream(response.headers())
 }
 
 /// How a response that lasts is ended.
