@@ -18,7 +18,9 @@ pub fn is_there() -> bool {
 /// Instructions for one time of a workload.
 pub fn instructions(workload: &str, n: u64) -> f64 {
     let total = |times| -> u64 { run(workload, times).by_file.values().sum() };
-    total(2 * n).abs_diff(total(n)) as f64 / n as f64
+    let (once, twice) = (total(n), total(2 * n));
+    assert!(once < twice, "{workload}: twice as often was not more");
+    (twice - once) as f64 / n as f64
 }
 
 /// Instructions for one time of a workload, by the file whose line they belong to. What is inlined counts for the file that
@@ -117,6 +119,11 @@ fn read(out: &Path) -> Profile {
         *profile.by_file.entry(file.clone()).or_default() += cost;
         *profile.by_line.entry((file.clone(), line)).or_default() += cost;
     }
+    // The last line. Without it the file was cut short, by a full disk say, and every figure would be wrong.
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
+    let total: Option<u64> = total.and_then(|total| total.trim().parse().ok());
+    let sum = profile.by_file.values().sum();
+    assert_eq!(total, Some(sum), "{} is not whole", out.display());
     profile
 }
 

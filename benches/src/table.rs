@@ -18,7 +18,11 @@ impl Table {
 
     pub fn row<const N: usize>(&mut self, row: [String; N]) {
         assert_eq!(N, self.head.len(), "a row has the table's columns");
-        self.rows.push(row.to_vec());
+        let known = |cell: String| match cell.as_str() {
+            "NaN" => "?".to_owned(),
+            _ => cell,
+        };
+        self.rows.push(row.map(known).to_vec());
     }
 
     pub fn print(&self) {
@@ -57,9 +61,10 @@ thread_local! { static MISSED: RefCell<Vec<String>> = const { RefCell::new(Vec::
 
 /// Says whether a figure keeps to its target.
 pub fn at_most(what: &str, figure: f64, target: f64, unit: &str) {
+    // Not so when it is not known.
     let kept = figure <= target;
     let verdict = if kept { "kept" } else { "MISSED" };
-    let line = format!("{what}: {figure:.3}{unit}, target at most {target:.2}{unit}");
+    let line = format!("{what}: {figure:.3}{unit}, target at most {target:.3}{unit}");
     println!("{verdict:>6}  {line}");
     if !kept {
         MISSED.with_borrow_mut(|missed| missed.push(line));
@@ -100,6 +105,13 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Not one run was good.
+    pub const UNKNOWN: Spread = Spread {
+        best: f64::NAN,
+        median: f64::NAN,
+        worst: f64::NAN,
+    };
+
     /// NaN is a run that came to nothing.
     pub fn of(mut runs: Vec<f64>) -> Self {
         runs.retain(|run| !run.is_nan());

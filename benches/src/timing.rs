@@ -13,35 +13,33 @@ use crate::work::Subject;
 const RUN: Duration = Duration::from_micros(400);
 /// So many runs are looked at,
 const RUNS: usize = 41;
-/// among at most so many: a run counts only if its threads ran together,
+/// among at most so many,
 const ATTEMPTS: usize = 1500;
-/// for this share of the time from the first one's start to the last one's end.
-const TOGETHER: f64 = 0.8;
+/// and at least as many are needed;
+const ENOUGH: usize = 5;
+/// a run counts only if its threads ran together for this share of the time from the first one's start to the last one's end.
+/// Not more: whoever wins the cache line is done earlier.
+const TOGETHER: f64 = 0.6;
 
 /// Nanoseconds of processor time that one operation takes on each of `threads` threads at once.
 pub fn nanoseconds(subject: &Subject, threads: usize) -> Spread {
     let cores = core_affinity::get_core_ids().expect("the cores are known");
     let times = fitting(subject);
     let mut runs = Vec::new();
-    let mut apart = Vec::new();
     for _ in 0..ATTEMPTS {
         let (each, together) = run(subject, times, threads, &cores);
         // More threads than cores cannot run together.
         if together >= TOGETHER || threads > cores.len() {
             runs.push(each);
-        } else {
-            apart.push(each);
         }
         if runs.len() == RUNS {
             break;
         }
     }
-    if runs.is_empty() {
-        eprintln!(
-            "{}: on this busy machine its {threads} threads never ran together",
-            subject.name
-        );
-        runs = apart;
+    if runs.len() < ENOUGH {
+        let name = subject.name;
+        eprintln!("{name}: this machine is too busy, its {threads} threads hardly ran together");
+        return Spread::UNKNOWN;
     }
     Spread::of(runs)
 }
