@@ -79,7 +79,7 @@ fn closings() -> String {
         let points = ended
             .enumerate()
             .map(|(number, at)| (at, (number + 1) as f64));
-        let points = points.filter(|point| point.1 as usize % 100 == 0);
+        let points = points.filter(|point| (point.1 as usize).is_multiple_of(100));
         Line {
             name: name.to_owned(),
             colour,
