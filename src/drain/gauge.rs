@@ -11,7 +11,7 @@ use std::fmt;
 use std::future::poll_fn;
 #[cfg(feature = "tower")]
 use std::sync::{Arc, Weak};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
@@ -54,11 +54,11 @@ pub(crate) const FINISHED: Stage = 6;
 /// Beside the stage, in normal service: arrivals are counted. Above what fits into a [`Stage`].
 const COUNTING: u64 = 1 << Stage::BITS;
 
-// A counter's word: two flags, the count in steps of `ONE`, and above it the epoch of the gauge's owner.
-const CLOSED: u64 = 1;
-const WATCHED: u64 = 2;
-const ONE: u64 = 4;
-const COUNT: u64 = (EPOCH - 1) & !(CLOSED | WATCHED);
+// A counter's word: the count, two flags, and above them the epoch of the gauge's owner. The flag that refuses is beside the
+// epoch, so that both are looked at in one comparison.
+const COUNT: u64 = WATCHED - 1;
+const WATCHED: u64 = CLOSED >> 1;
+const CLOSED: u64 = EPOCH >> 1;
 const EPOCH: u64 = 1 << 32;
 const EPOCHS: u64 = !(EPOCH - 1);
 
@@ -182,7 +182,7 @@ impl Clone for Ticket {
     fn clone(&self) -> Self {
         // On the same counter, not the thread's own: a scan that has passed that one already would miss it.
         // The count is above zero because `self` holds it up, so no flag has to be looked at.
-        self.counter.word.fetch_add(ONE, Ordering::Relaxed);
+        self.counter.word.fetch_add(1, Ordering::Relaxed);
         Ticket {
             counter: self.counter,
         }
@@ -299,7 +299,7 @@ impl GaugeOwner {
         self.shards()
             .map(|shard| {
                 let word = shard.counter(count).word.load(Ordering::Acquire);
-                (word & COUNT) / ONE
+                word & COUNT
             })
             .sum()
     }
@@ -326,7 +326,7 @@ impl GaugeOwner {
     }
 
     fn shards(&self) -> impl Iterator<Item = &'static Shard> {
-        self.0.gauge.shards[..=self.0.gauge.mask].iter()
+        self.0.gauge.shards[..in_use()].iter()
     }
 }
 
@@ -365,8 +365,6 @@ impl fmt::Debug for GaugeOwner {
 struct Gauge {
     /// The stage in its low bits and the owner's epoch in its high ones. Read by every request, written a few times in a life.
     stage: Padded<AtomicU64>,
-    /// How many shards are in use, less one. A power of two less one.
-    mask: usize,
     shards: [Shard; SHARDS],
     waker: &'static AtomicWaker,
     arrivals: Mutex<Arrivals>,
@@ -385,14 +383,8 @@ struct Owner {
 impl Gauge {
     fn leak() -> &'static Gauge {
         let waker: &'static AtomicWaker = Box::leak(Box::new(AtomicWaker::new()));
-        let cores = if cfg!(lameduck_loom) {
-            SHARDS
-        } else {
-            std::thread::available_parallelism().map_or(1, usize::from)
-        };
         Box::leak(Box::new(Gauge {
             stage: Padded(AtomicU64::new(0)),
-            mask: cores.next_power_of_two().min(SHARDS) - 1,
             shards: std::array::from_fn(|_| Shard::new(waker)),
             waker,
             arrivals: Mutex::default(),
@@ -403,7 +395,8 @@ impl Gauge {
 
     #[inline]
     fn shard(&'static self, home: usize) -> &'static Shard {
-        &self.shards[home & self.mask & (SHARDS - 1)]
+        // As many as there are, whoever chose it: so nothing is checked.
+        &self.shards[home & (SHARDS - 1)]
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
@@ -451,7 +444,22 @@ struct Counter {
 impl Counter {
     #[inline]
     fn take(&'static self, epoch: u64) -> Option<Ticket> {
-        let open = |word| (word & (EPOCHS | CLOSED) == epoch).then_some(word + ONE);
+        // A thread has its counter to itself, as a rule, so the first try is the last.
+        let seen = self.word.load(Ordering::Relaxed);
+        if is_open(seen, epoch) {
+            let taken =
+                self.word
+                    .compare_exchange(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some(Ticket { counter: self });
+            }
+        }
+        self.take_again(epoch)
+    }
+
+    #[cold]
+    fn take_again(&'static self, epoch: u64) -> Option<Ticket> {
+        let open = |word| is_open(word, epoch).then_some(word + 1);
         // Acquire: whoever is refused sees what the owner did before it closed this.
         self.word
             .fetch_update(Ordering::Acquire, Ordering::Acquire, open)
@@ -462,7 +470,7 @@ impl Counter {
     #[inline]
     fn put(&self) {
         // Release: whoever believes the zero sees everything that was done under this ticket.
-        let seen = self.word.fetch_sub(ONE, Ordering::Release);
+        let seen = self.word.fetch_sub(1, Ordering::Release);
         if seen & (CLOSED | WATCHED) != 0 {
             self.put_watched(seen);
         }
@@ -470,10 +478,16 @@ impl Counter {
 
     #[cold]
     fn put_watched(&self, seen: u64) {
-        if seen & COUNT == ONE {
+        if seen & COUNT == 1 {
             self.waker.wake();
         }
     }
+}
+
+/// Whether a counter with this word takes for this epoch: all above the count and its flag is the same.
+#[inline]
+fn is_open(word: u64, epoch: u64) -> bool {
+    word ^ epoch < CLOSED
 }
 
 #[repr(align(128))]
@@ -493,7 +507,20 @@ fn pool() -> MutexGuard<'static, Vec<&'static Gauge>> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// This thread's number, which chooses its shard.
+/// How many shards are in use: one for each core, rounded up to a power of two.
+fn in_use() -> usize {
+    // Asked once: a machine, or a container, may be given more cores, and a scan must see every shard that anybody counts on.
+    static IN_USE: OnceLock<usize> = OnceLock::new();
+    *IN_USE.get_or_init(|| {
+        if cfg!(lameduck_loom) {
+            return SHARDS;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        cores.next_power_of_two().min(SHARDS)
+    })
+}
+
+/// This thread's shard.
 #[inline]
 fn home() -> usize {
     thread_local! { static HOME: Cell<usize> = const { Cell::new(usize::MAX) } }
@@ -501,14 +528,15 @@ fn home() -> usize {
     #[cold]
     fn settle(home: &Cell<usize>) -> usize {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        home.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) & (usize::MAX >> 1));
+        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        home.set(next % in_use());
         home.get()
     }
 
-    // A thread that is being torn down has no number any more; any shard will do.
+    // A thread that is being torn down has none any more; any will do.
     HOME.try_with(|home| match home.get() {
         usize::MAX => settle(home),
-        number => number,
+        home => home,
     })
     .unwrap_or(0)
 }
