@@ -14,8 +14,9 @@ use std::time::Duration;
 ///   last 20 at least 14 requests must have arrived. With an average of 14, chance alone makes such a silence less than once
 ///   in a million times; that it holds for the least of 20 is for traffic that comes in bursts.
 ///
-/// So a service that is too quiet to prove anything, has been up for less than 20 quiet times, or is used in bursts stays for
-/// its whole time.
+/// So a service that is too quiet to prove anything, has been up for less than 20 quiet times, or had a pause in that time stays
+/// for its whole time. A pause that comes more seldom is not in the history and is taken for the end of traffic, and so is a route
+/// that moves last and by which little comes: `min` is the safeguard against both.
 ///
 /// [`DrainLayer::exempt`]: crate::DrainLayer::exempt
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
