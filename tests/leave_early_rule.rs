@@ -18,8 +18,8 @@ fn steady_traffic_is_never_left_while_it_comes_and_what_is_too_quiet_never_at_al
     assert_eq!(ended.status.code(), Some(0), "{said}");
     let last = ended.stdout.lines().last().unwrap_or_default();
     for part in [
-        "leave_early: steady traffic: left 0 of 420 times while routed to",
-        "too quiet: stayed 280 of 280 times",
+        "leave_early: steady traffic: left 0 of 144 times while routed to",
+        "too quiet: stayed 168 of 168 times",
         "saved 50 % of LameDuck",
         "SIGTERM to exit ",
     ] {

@@ -41,7 +41,7 @@ impl Args {
                 "--drawn" => drawn = Some(number(&option, &value()?, 1, 100_000)?),
                 "--seed" => args.seed = number(&option, &value()?, 0, u64::MAX)?,
                 "--no-processes" => args.processes = false,
-                "--quick" => (args.quick, args.seeds, args.drawn) = (true, 20, 200),
+                "--quick" => (args.quick, args.seeds, args.drawn) = (true, 12, 200),
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("{option} is unknown; try --help")),
             }

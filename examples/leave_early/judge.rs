@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::args::Args;
-use crate::clock::{Column, Millis};
+use crate::clock::{Column, MIN, Millis};
 use crate::play::play;
 use crate::random::Random;
 use crate::rules::Rule;
@@ -139,8 +139,18 @@ impl Judged {
 
     /// All columns of the crate together.
     pub(crate) fn together(&self) -> Seen {
+        self.sum(|_| true)
+    }
+
+    /// Those in which traffic comes for longer than LameDuck takes at least: nobody can be wrong in the others.
+    pub(crate) fn at_risk(&self) -> Seen {
+        self.sum(|column| column.is_routed(MIN))
+    }
+
+    fn sum(&self, counts: impl Fn(Column) -> bool) -> Seen {
         let mut all = Seen::default();
-        for seen in &self.cells {
+        let columns = Column::ALL.into_iter().zip(&self.cells);
+        for (_, seen) in columns.filter(|(column, _)| counts(*column)) {
             all.join(seen);
         }
         all

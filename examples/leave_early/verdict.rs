@@ -73,7 +73,7 @@ pub(crate) fn last_line(judged: &[Judged], measured: Option<&Measured>) -> Strin
     let mut saved = f64::INFINITY;
     for one in judged {
         match one.traffic.promise {
-            Promise::Steady | Promise::Doubtful => steady.join(&one.together()),
+            Promise::Steady | Promise::Doubtful => steady.join(&one.at_risk()),
             Promise::TooQuiet => {
                 quiet.join(&one.together());
                 alone.join(silence(one));
