@@ -9,10 +9,22 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use super::long::How;
 use crate::drain::SERVING;
 use crate::moment::Moment;
 use crate::told::Told;
+
+/// How what lasts is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// By its handler, or at Close's deadline.
+    NotByUs,
+    /// Where it is.
+    Plain,
+    /// Between two events, with a farewell.
+    Events,
+    /// With trailers.
+    Grpc,
+}
 
 /// How a response's body ends.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response};
 use http_body::Body;
 
-use super::ending::{Ending, Fate};
+use super::ending::{Ending, Fate, How};
 use crate::current::Current;
 use crate::drain::{Class, Ticket, Tracker};
 use crate::shared::Shared;
@@ -89,19 +89,6 @@ pub(crate) fn fate<B: Body>(response: &mut Response<B>, current: Current) -> Fat
         How::NotByUs => Fate::Whole,
         how => Ending::new(moment, how).begin(response.headers_mut()),
     }
-}
-
-/// How what lasts is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    /// By its handler, or at Close's deadline.
-    NotByUs,
-    /// Where it is.
-    Plain,
-    /// Between two events, with a farewell.
-    Events,
-    /// With trailers.
-    Grpc,
 }
 
 /// Whether a response lasts; `sized` says whether its body knows its size. What a normal one pays for being asked is an empty
