@@ -22,6 +22,9 @@ const SMALL: &[&str] = &[
     "1.5",
 ];
 
+/// One replica at a time, and the one that replaces it.
+const ONE: &[&str] = &["--replicas", "1"];
+
 // Cases 65 and 82: its second round leaves each stopped replica in rotation until it is dead.
 #[test]
 fn rolling_update_loses_nothing() {
@@ -59,6 +62,34 @@ fn rolling_update_without_lame_duck_is_seen_to_lose() {
     assert!(last.starts_with("lameduck: "), "{last}");
     assert!(!last.contains(" 0 lost"), "{last}");
     assert!(last.ends_with(" 0 killed"), "{last}");
+}
+
+/// Silence ends LameDuck early in the ordinary round, and traffic keeps it in the last one.
+#[test]
+fn rolling_update_that_leaves_early_loses_nothing() {
+    let ended = play(&[ONE, &["--only", "lameduck", "--plain", "--leave-early"]].concat());
+
+    assert_lameduck_lost_nothing(&ended);
+}
+
+#[test]
+fn rolling_update_with_a_pre_stop_loses_nothing() {
+    let ended = play(&[ONE, &["--only", "lameduck", "--plain", "--pre-stop", "1"]].concat());
+
+    assert_lameduck_lost_nothing(&ended);
+}
+
+fn assert_lameduck_lost_nothing(ended: &Ended) {
+    assert_eq!(
+        ended.status.code(),
+        Some(0),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    let last = last_line(ended);
+    assert!(last.starts_with("lameduck: "), "{last}");
+    assert!(last.contains(" requests, 0 lost, 0 killed"), "{last}");
 }
 
 fn play(options: &[&str]) -> Ended {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lameduck::{Plan, PlanError};
+use lameduck::{LeaveEarly, Plan, PlanError};
 
 use crate::column::Column;
 
@@ -13,14 +13,20 @@ rolling_update: a rolling update, played on this machine, under traffic
   --rate N               requests a second a column (300)
   --requests N           requests a column, at least (10000)
   --rounds N             ordinary rounds; one more follows, in which a stopped replica stays in rotation until it is dead (1)
-  --grace SECONDS        from SIGTERM to SIGKILL (8); 30 is Kubernetes' own
+  --grace SECONDS        from the deletion (SIGTERM, without --pre-stop) to SIGKILL (8); 30 is Kubernetes' own
   --propagation SECONDS  how long a stopped replica still gets new connections (1.5)
   --only COLUMN          axum, axum-sleep or lameduck: that column alone
   --lame-duck SECONDS    instead of the LameDuck that lameduck derives from the grace period
+  --leave-early          lameduck's replicas may leave LameDuck when silence proves that traffic has moved
+  --pre-stop SECONDS     the preStop hook's sleep, between the deletion and SIGTERM; it spends the grace period
   --plain                steady traffic only, nothing that holds a replica up
   --json                 the result as JSON on standard output, the progress on standard error
   --help                 this
 ";
+
+/// The silence after which LameDuck may be over, with `--leave-early`. It proves something only after 20 times as long with
+/// traffic, so the default would want a minute of it.
+pub(crate) const QUIET: Duration = Duration::from_millis(500);
 
 /// What is going to be played.
 #[derive(Clone, Debug)]
@@ -36,6 +42,8 @@ pub(crate) struct Args {
     pub(crate) propagation: Duration,
     pub(crate) columns: Vec<Column>,
     pub(crate) lame_duck: Option<Duration>,
+    pub(crate) leave_early: bool,
+    pub(crate) pre_stop: Duration,
     pub(crate) plain: bool,
     pub(crate) json: bool,
 }
@@ -51,6 +59,8 @@ impl Default for Args {
             propagation: Duration::from_millis(1_500),
             columns: Column::ALL.to_vec(),
             lame_duck: None,
+            leave_early: false,
+            pre_stop: Duration::ZERO,
             plain: false,
             json: false,
         }
@@ -76,6 +86,8 @@ impl Args {
                     let column = Column::parse(&key).ok_or(format!("{key} is no column"))?;
                     args.columns = vec![column];
                 }
+                "--leave-early" => args.leave_early = true,
+                "--pre-stop" => args.pre_stop = seconds(&option, &value()?)?,
                 "--plain" => args.plain = true,
                 "--json" => args.json = true,
                 "--help" | "-h" => return Ok(None),
@@ -88,12 +100,26 @@ impl Args {
 
     /// What a replica derives from its environment, derived here as well: the sleep is as long as its LameDuck.
     pub(crate) fn plan(&self) -> Result<Plan, PlanError> {
-        let builder = Plan::builder().grace_period(self.grace);
-        match self.lame_duck {
-            Some(lame_duck) => builder.lame_duck(lame_duck).build(),
-            None => builder.build(),
+        let mut builder = Plan::builder()
+            .grace_period(self.grace)
+            .pre_stop(self.pre_stop);
+        if let Some(lame_duck) = self.lame_duck {
+            builder = builder.lame_duck(lame_duck);
         }
+        if let Some(least) = self.early() {
+            builder = builder.leave_early(early(least));
+        }
+        builder.build()
     }
+
+    /// How long LameDuck takes at least, with `--leave-early`: the same part of the grace period as by default of 30 s.
+    pub(crate) fn early(&self) -> Option<Duration> {
+        self.leave_early.then_some(self.grace / 6)
+    }
+}
+
+pub(crate) const fn early(least: Duration) -> LeaveEarly {
+    LeaveEarly::new().min(least).quiet(QUIET)
 }
 
 fn number(option: &str, text: &str, least: u64, most: u64) -> Result<u64, String> {

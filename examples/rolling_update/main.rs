@@ -80,7 +80,7 @@ async fn simulate(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let scores = play::run(args, &directory.0, say).await?;
     let failures = verdict::failures(&scores, args, &args.plan()?);
 
-    say(&format!("\n{}", table::table(&scores)));
+    say(&format!("\n{}", table::table(&scores, args)));
     for score in &scores {
         if let Some(report) = score.report() {
             say(&format!("one replica's report:\n\n{report}\n"));

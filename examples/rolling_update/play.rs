@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Args;
+use crate::args::QUIET;
 use crate::clients;
 use crate::column::Column;
 use crate::rollout::{Left, Progress, Rollout};
@@ -17,6 +18,8 @@ use crate::tally::Tally;
 
 /// Traffic before the first replica is replaced.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// So many quiet times with traffic are what silence is judged by.
+const EVIDENCE: u32 = 20;
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
@@ -80,13 +83,17 @@ fn begin(
         Arc::clone(&tally),
         Arc::clone(over),
     );
+    let warm_up = match args.leave_early {
+        true => WARM_UP + EVIDENCE * QUIET,
+        false => WARM_UP,
+    };
     Running {
         column,
         tally,
         progress: rollout.progress(),
         traffic: tokio::spawn(traffic),
         rollout: tokio::spawn(async move {
-            sleep(WARM_UP).await;
+            sleep(warm_up).await;
             let left = rollout.run().await?;
             Ok((rollout, left))
         }),

@@ -58,6 +58,7 @@ pub(crate) struct Told {
     pub(crate) head: bool,
     pub(crate) long: bool,
     pub(crate) hook: bool,
+    pub(crate) early: bool,
     pub(crate) report: String,
 }
 
@@ -91,7 +92,7 @@ impl Process {
         })
     }
 
-    /// What the kubelet does: SIGTERM, the grace period, SIGKILL.
+    /// What the kubelet does: SIGTERM, the grace period (what the preStop hook left of it), SIGKILL.
     pub(crate) async fn stop(mut self, last: bool, grace: Duration) -> Result<Ended, String> {
         let stop = self.endpoint.stopping(last);
         self.terminate().await?;
@@ -151,6 +152,9 @@ fn command(settings: &Settings, args: &Args) -> std::io::Result<Command> {
         .kill_on_drop(true);
     if let Some(lame_duck) = args.lame_duck {
         command.env("LAME_DUCK_SECONDS", lame_duck.as_secs_f64().to_string());
+    }
+    if !args.pre_stop.is_zero() {
+        command.env("PRE_STOP_SECONDS", args.pre_stop.as_secs_f64().to_string());
     }
     Ok(command)
 }
@@ -217,6 +221,7 @@ fn told(output: &[String]) -> Option<Told> {
         head: named.next()?,
         long: named.next()?,
         hook: named.next()?,
+        early: named.next()?,
         report: report.cloned().collect::<Vec<_>>().join("\n"),
     })
 }

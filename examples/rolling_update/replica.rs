@@ -12,18 +12,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::routing::get;
-use lameduck::{Kind, Outcome, Phase, Plan, Report, ShutdownCoordinator};
+use lameduck::{Kind, Outcome, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator};
 use sqlx::SqlitePool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app;
+use crate::args;
 use crate::column::Column;
 
 const WORKERS: usize = 2;
 
 /// For so long all workers of the runtime are blocked at T0, in the replica that has this trouble.
 const BLOCKED: Duration = Duration::from_secs(1);
+
+/// What a setting that there is not is called on the command line.
+const NO: &str = "-";
 
 const ANYWHERE: &str = "127.0.0.1:0";
 
@@ -43,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) file: PathBuf,
     /// Before the graceful shutdown, in the column that sleeps.
     pub(crate) sleep: Duration,
+    /// How long LameDuck takes at least, where it may be over early.
+    pub(crate) early: Option<Duration>,
     pub(crate) trouble: Trouble,
 }
 
@@ -55,19 +61,25 @@ impl Settings {
             self.column.key().to_owned(),
             self.file.display().to_string(),
             self.sleep.as_millis().to_string(),
+            self.early
+                .map_or_else(|| NO.to_owned(), |least| least.as_millis().to_string()),
             self.trouble.hung_hook.to_string(),
             self.trouble.blocked.to_string(),
         ]
     }
 
     fn from_args(args: &[String]) -> Option<Self> {
-        let [column, file, sleep, hung_hook, blocked] = args else {
+        let [column, file, sleep, early, hung_hook, blocked] = args else {
             return None;
         };
         Some(Settings {
             column: Column::parse(column)?,
             file: PathBuf::from(file),
             sleep: Duration::from_millis(sleep.parse().ok()?),
+            early: match early.as_str() {
+                NO => None,
+                least => Some(Duration::from_millis(least.parse().ok()?)),
+            },
             trouble: Trouble {
                 hung_hook: hung_hook.parse().ok()?,
                 blocked: blocked.parse().ok()?,
@@ -127,7 +139,11 @@ async fn with_axum(settings: Settings, pool: SqlitePool) -> Result<ExitCode, Box
 }
 
 async fn with_lameduck(settings: Settings, pool: SqlitePool) -> Result<ExitCode, Box<dyn Error>> {
-    let shutdown = ShutdownCoordinator::new(Plan::from_env()?);
+    let mut plan = Plan::builder().env()?;
+    if let Some(least) = settings.early {
+        plan = plan.leave_early(args::early(least));
+    }
+    let shutdown = ShutdownCoordinator::new(plan.build()?);
     let handle = shutdown.handle();
     lameduck::signal::listen(&handle)?;
     shutdown.hook(Phase::Release, "sqlite", {
@@ -166,7 +182,10 @@ fn tell(report: &Report) {
     let hook = report
         .hooks()
         .any(|hook| hook.name == "hung" && hook.outcome == Outcome::Overran);
-    println!("named {head} {long} {hook}");
+    let early = report
+        .phase(Phase::LameDuck)
+        .is_some_and(|phase| phase.outcome == PhaseOutcome::LeftEarly);
+    println!("named {head} {long} {hook} {early}");
     println!("report");
     println!("{report}");
 }

@@ -60,6 +60,13 @@ pub(crate) struct Left {
     pub(crate) long_request: Option<Outcome>,
 }
 
+impl Left {
+    /// Whether it left in the last round.
+    pub(crate) fn last(&self) -> bool {
+        self.endpoint.stop().is_some_and(|stop| stop.last)
+    }
+}
+
 impl Rollout {
     /// Starts the first replicas.
     pub(crate) async fn start(
@@ -128,6 +135,7 @@ impl Rollout {
                 Column::AxumSleep => self.plan.duration(Phase::LameDuck),
                 Column::Axum | Column::Lameduck => Duration::ZERO,
             },
+            early: self.args.early(),
             trouble: self.trouble(number),
         };
         let process = Process::start(number, settings, &self.args).await?;
@@ -167,13 +175,26 @@ impl Rollout {
             process,
             connections,
         } = old;
-        let (balancer, tally) = (Arc::clone(&self.balancer), Arc::clone(&self.tally));
+        let (balancer, tally) = (self.balancer(), Arc::clone(&self.tally));
         let progress = Arc::clone(&self.progress);
-        let (grace, propagation) = (self.args.grace, self.args.propagation);
+        let (pre_stop, propagation) = (self.args.pre_stop, self.args.propagation);
+        let grace = self.args.grace.saturating_sub(pre_stop);
         let long = (!self.args.plain).then(|| longer_than_drain(&self.plan, LEAD));
         async move {
             let endpoint = Arc::clone(&process.endpoint);
             let trouble = process.settings.trouble;
+            // The deletion: routing learns of it, and the preStop hook begins. What begins just before the SIGTERM may have
+            // to begin before the deletion.
+            let before = LEAD.saturating_sub(pre_stop);
+            if !last {
+                // It knows nothing of the process: one that is gone sooner is routed to all the same.
+                let (balancer, number) = (Arc::clone(&balancer), endpoint.number);
+                tokio::spawn(async move {
+                    sleep(before + propagation).await;
+                    balancer.remove(number);
+                });
+            }
+            sleep(pre_stop.saturating_sub(LEAD)).await;
             let last_moment = match long {
                 Some(ask) => Some(LastMoment::begin(&endpoint, &tally, ask).await?),
                 None => None,
@@ -181,14 +202,6 @@ impl Rollout {
             sleep(LEAD).await;
 
             progress.leaving.fetch_add(1, Ordering::Relaxed);
-            if !last {
-                // It knows nothing of the process: one that is gone sooner is routed to all the same.
-                let (balancer, number) = (Arc::clone(&balancer), endpoint.number);
-                tokio::spawn(async move {
-                    sleep(propagation).await;
-                    balancer.remove(number);
-                });
-            }
             let ended = process.stop(last, grace).await;
             if last {
                 // Nobody told the balancer of this eviction before the replica was dead.

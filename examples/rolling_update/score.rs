@@ -79,6 +79,15 @@ impl Score {
             }
     }
 
+    /// How many left LameDuck before its time, and how many might have: in the last round traffic never moves.
+    pub(crate) fn early(&self) -> (usize, usize) {
+        let ordinary = self.left.iter().filter(|left| !left.last());
+        let told = ordinary
+            .clone()
+            .filter(|left| left.ended.told.as_ref().is_some_and(|told| told.early));
+        (told.count(), ordinary.count())
+    }
+
     pub(crate) fn killed(&self) -> usize {
         self.left.iter().filter(|left| left.ended.killed).count()
     }
@@ -101,10 +110,12 @@ impl Score {
 
     /// From SIGTERM to exit: the median, and the worst.
     pub(crate) fn leaving(&self) -> (Duration, Duration) {
-        let mut times: Vec<Duration> = self.left.iter().map(|left| left.ended.took).collect();
-        times.sort();
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        (median, times.last().copied().unwrap_or_default())
+        median_and_worst(self.left.iter())
+    }
+
+    /// The same without the last round, where nobody has reason to leave early.
+    pub(crate) fn leaving_ordinarily(&self) -> (Duration, Duration) {
+        median_and_worst(self.left.iter().filter(|left| !left.last()))
     }
 
     /// The report to show: of the replica with the most trouble.
@@ -113,6 +124,13 @@ impl Score {
         let chosen = self.left.iter().find(trouble).or(self.left.first())?;
         chosen.ended.told.as_ref().map(|told| told.report.as_str())
     }
+}
+
+fn median_and_worst<'a>(left: impl Iterator<Item = &'a Left>) -> (Duration, Duration) {
+    let mut times: Vec<Duration> = left.map(|left| left.ended.took).collect();
+    times.sort();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    (median, times.last().copied().unwrap_or_default())
 }
 
 /// How many of the notes that clients were told were written are not in the database of the replica that said so.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lameduck::Phase;
 use serde_json::{Value, json};
 
-use crate::args::Args;
+use crate::args::{Args, QUIET};
 use crate::column::Column;
 use crate::score::Score;
 use crate::tally::Outcome;
@@ -15,7 +15,7 @@ use crate::tally::Outcome;
 pub(crate) fn announcement(args: &Args) -> String {
     let lame_duck = args.plan().map(|plan| plan.duration(Phase::LameDuck));
     let columns: Vec<String> = args.columns.iter().map(ToString::to_string).collect();
-    format!(
+    let mut text = format!(
         "A rolling update, played on this machine. This is a simulation: the replicas are real processes with real\n\
          sockets, signals and databases; the cluster around them (Service, kubelet, Deployment) is this program.\n\
          \n\
@@ -32,11 +32,26 @@ pub(crate) fn announcement(args: &Args) -> String {
         seconds(args.grace),
         seconds(args.propagation),
         seconds(lame_duck.unwrap_or_default()),
-    )
+    );
+    if !args.pre_stop.is_zero() {
+        let pre_stop = seconds(args.pre_stop);
+        let _ = writeln!(
+            text,
+            "preStop      {pre_stop}: routing moves from its beginning, SIGTERM comes at its end, SIGKILL no later than without it"
+        );
+    }
+    if let Some(least) = args.early() {
+        let (least, quiet) = (seconds(least), seconds(QUIET));
+        let _ = writeln!(
+            text,
+            "leave early  after {least} at least and a silence of {quiet}; the first replica is stopped when there is proof enough"
+        );
+    }
+    text
 }
 
 /// The table, with its legend.
-pub(crate) fn table(scores: &[Score]) -> String {
+pub(crate) fn table(scores: &[Score], args: &Args) -> String {
     let mut table = String::new();
     let mut row = |name: &str, value: &dyn Fn(&Score) -> String| {
         let mut line = format!("{name:<42}");
@@ -73,12 +88,26 @@ pub(crate) fn table(scores: &[Score]) -> String {
     row("requests sent to stopped replicas", &|score| {
         score.counts.to_dying.to_string()
     });
+    if args.leave_early {
+        row(
+            "  left LameDuck early, in ordinary rounds",
+            &|score| match score.column {
+                Column::Lameduck => of(score.early()),
+                Column::Axum | Column::AxumSleep => "-".to_owned(),
+            },
+        );
+    }
     row("SIGTERM to exit, median", &|score| {
         seconds(score.leaving().0)
     });
     row("SIGTERM to exit, worst", &|score| {
         seconds(score.leaving().1)
     });
+    if args.leave_early {
+        row("  in ordinary rounds, median", &|score| {
+            seconds(score.leaving_ordinarily().0)
+        });
+    }
     table.push_str(LEGEND);
     table
 }
@@ -126,6 +155,7 @@ fn column(score: &Score) -> Value {
         "notes_missing": score.missing,
         "stopped": score.left.len(),
         "killed": score.killed(),
+        "left_early": score.early().0,
         "sent_to_stopped": score.counts.to_dying,
         "seconds_to_exit": { "median": median.as_secs_f64(), "worst": worst.as_secs_f64() },
         "report": score.report(),

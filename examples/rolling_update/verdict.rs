@@ -22,6 +22,10 @@ pub(crate) fn failures(scores: &[Score], args: &Args, plan: &Plan) -> Vec<String
 fn of_lameduck(score: &Score, args: &Args, plan: &Plan) -> Vec<String> {
     let (answered, long) = score.long_requests();
     let requests = score.counts.requests();
+    let early = score.left.iter().filter(|left| {
+        let told = left.ended.told.as_ref();
+        left.last() && told.is_some_and(|told| told.early)
+    });
     let none = [
         (score.lost() as u64, "requests were lost"),
         (score.killed() as u64, "replicas were killed"),
@@ -29,10 +33,17 @@ fn of_lameduck(score: &Score, args: &Args, plan: &Plan) -> Vec<String> {
         (score.probes_lost(), "probes were lost"),
         (score.missing as u64, "confirmed notes are not stored"),
         (args.requests.saturating_sub(requests), "requests too few"),
+        (
+            early.count() as u64,
+            "replicas left early while traffic was routed to them",
+        ),
     ];
     none.into_iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("lameduck: {count} {what}"))
+        .chain((args.leave_early && score.early().0 == 0).then(|| {
+            "lameduck: no replica left early, so this run proves nothing of it".to_owned()
+        }))
         .chain(
             score
                 .left
