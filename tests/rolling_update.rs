@@ -6,6 +6,9 @@
 
 mod process;
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use process::{Ended, Process};
 
 /// A little traffic on a short schedule. LameDuck is 2 s long, so routing has moved in time.
@@ -79,6 +82,34 @@ fn rolling_update_with_a_pre_stop_loses_nothing() {
     assert_lameduck_lost_nothing(&ended);
 }
 
+#[test]
+fn rolling_update_behind_nginx_loses_nothing() {
+    behind_a_proxy("nginx");
+}
+
+#[test]
+fn rolling_update_behind_haproxy_loses_nothing() {
+    behind_a_proxy("haproxy");
+}
+
+fn behind_a_proxy(name: &str) {
+    if !installed(name) {
+        // Past the harness, which would show what is printed only if the test failed.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {name} is not installed");
+        return;
+    }
+
+    let ended = play(&[ONE, &["--proxy", name]].concat());
+
+    assert_lameduck_lost_nothing(&ended);
+    let last = last_line(&ended);
+    assert!(last.contains("; axum: "), "{last}");
+    assert!(
+        !last.contains("; axum: 0 lost"),
+        "the control loses: {last}"
+    );
+}
+
 fn assert_lameduck_lost_nothing(ended: &Ended) {
     assert_eq!(
         ended.status.code(),
@@ -90,6 +121,18 @@ fn assert_lameduck_lost_nothing(ended: &Ended) {
     let last = last_line(ended);
     assert!(last.starts_with("lameduck: "), "{last}");
     assert!(last.contains(" requests, 0 lost, 0 killed"), "{last}");
+}
+
+/// Debian's proxies are not in every user's path; the example looks there, too.
+fn installed(name: &str) -> bool {
+    [name, &format!("/usr/sbin/{name}")].iter().any(|program| {
+        let version = Command::new(program)
+            .arg("-v")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        version.is_ok_and(|status| status.success())
+    })
 }
 
 fn play(options: &[&str]) -> Ended {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lameduck::{LeaveEarly, Plan, PlanError};
 
 use crate::column::Column;
+use crate::proxy::Kind;
 
 pub(crate) const HELP: &str = "\
 rolling_update: a rolling update, played on this machine, under traffic
@@ -19,6 +20,7 @@ rolling_update: a rolling update, played on this machine, under traffic
   --lame-duck SECONDS    instead of the LameDuck that lameduck derives from the grace period
   --leave-early          lameduck's replicas may leave LameDuck when silence proves that traffic has moved
   --pre-stop SECONDS     the preStop hook's sleep, between the deletion and SIGTERM; it spends the grace period
+  --proxy PROXY          nginx or haproxy: the real one, installed here, in front of each column; without HTTP/2
   --plain                steady traffic only, nothing that holds a replica up
   --json                 the result as JSON on standard output, the progress on standard error
   --help                 this
@@ -44,6 +46,7 @@ pub(crate) struct Args {
     pub(crate) lame_duck: Option<Duration>,
     pub(crate) leave_early: bool,
     pub(crate) pre_stop: Duration,
+    pub(crate) proxy: Option<Kind>,
     pub(crate) plain: bool,
     pub(crate) json: bool,
 }
@@ -61,6 +64,7 @@ impl Default for Args {
             lame_duck: None,
             leave_early: false,
             pre_stop: Duration::ZERO,
+            proxy: None,
             plain: false,
             json: false,
         }
@@ -88,6 +92,12 @@ impl Args {
                 }
                 "--leave-early" => args.leave_early = true,
                 "--pre-stop" => args.pre_stop = seconds(&option, &value()?)?,
+                "--proxy" => {
+                    let name = value()?;
+                    let kind = Kind::parse(&name).ok_or(format!("{name} is no proxy"))?;
+                    kind.program().ok_or(format!("{name} is not installed"))?;
+                    args.proxy = Some(kind);
+                }
                 "--plain" => args.plain = true,
                 "--json" => args.json = true,
                 "--help" | "-h" => return Ok(None),

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::balancer::{Balancer, Endpoint};
+use crate::proxy::{ATTEMPT, Front};
 use crate::tally::{Loss, Outcome, Tally};
 
 /// How often a request that was handed back unsent is tried again before that counts as a loss.
@@ -39,6 +40,8 @@ impl Way {
 pub(crate) enum Route {
     Service(Arc<Balancer>),
     To(Arc<Endpoint>),
+    /// It says with each answer which replica that is from.
+    Proxy(Arc<Front>),
 }
 
 /// What is asked.
@@ -61,7 +64,9 @@ pub(crate) struct Client {
 
 struct Open {
     sender: Sender,
-    endpoint: Arc<Endpoint>,
+    address: SocketAddr,
+    /// `None` behind a proxy.
+    endpoint: Option<Arc<Endpoint>>,
     since: SystemTime,
     /// Lives while the client means to use the connection again.
     _wanted: Arc<()>,
@@ -71,7 +76,10 @@ struct Open {
 #[derive(Default)]
 struct Course {
     endpoint: Option<Arc<Endpoint>>,
+    /// Behind a proxy: when the request was sent.
     connected: Option<SystemTime>,
+    /// What the proxy's log calls it.
+    attempt: Option<u64>,
 }
 
 impl Client {
@@ -108,6 +116,8 @@ impl Client {
             what: format!("{:?} {}: {why}", self.way, ask.path),
             endpoint: course.endpoint,
             connected: course.connected,
+            attempt: course.attempt,
+            by_proxy: false,
             ended: SystemTime::now(),
         });
         outcome
@@ -115,15 +125,24 @@ impl Client {
 
     async fn ask(&mut self, ask: &Ask, course: &mut Course) -> Result<(), (Outcome, String)> {
         let response = self.send(ask, course).await?;
+        if let Route::Proxy(front) = &self.route {
+            course.endpoint = front.replica(response.headers());
+        }
         if response.status() != StatusCode::OK {
             return Err((Outcome::Other, response.status().to_string()));
         }
-        if response.headers().contains_key("connection") {
+        let connection = response.headers().get("connection");
+        if connection.is_some_and(|value| value == "close") {
             self.tally.told();
         }
         let body = response.into_body().collect().await;
-        body.map(drop)
-            .map_err(|error| (Outcome::Cut, format!("{error:?}")))
+        body.map_err(|error| (Outcome::Cut, format!("{error:?}")))?;
+        if let (Route::Proxy(_), Some(endpoint), Some(sent)) =
+            (&self.route, &course.endpoint, course.connected)
+        {
+            self.tally.sent_to(endpoint, sent);
+        }
+        Ok(())
     }
 
     async fn send(
@@ -136,14 +155,23 @@ impl Client {
                 Some(open) => open,
                 None => self.connect(course).await?,
             };
-            course.endpoint = Some(Arc::clone(&open.endpoint));
+            course.endpoint.clone_from(&open.endpoint);
             course.connected = Some(open.since);
             // A connection that the server has closed, or said it would, is not used again: that is no loss.
             if open.sender.ready().await.is_err() {
                 continue;
             }
-            let request = ask.request(open.endpoint.address);
-            self.tally.sent_to(&open.endpoint);
+            let mut request = ask.request(open.address);
+            let now = SystemTime::now();
+            if let Some(endpoint) = &open.endpoint {
+                self.tally.sent_to(endpoint, now);
+            }
+            if let Route::Proxy(front) = &self.route {
+                let attempt = front.attempt();
+                request.headers_mut().insert(ATTEMPT, attempt.into());
+                course.attempt = Some(attempt);
+                course.connected = Some(now);
+            }
             match open.sender.send(request).await {
                 Ok(response) => {
                     self.open = Some(open);
@@ -157,25 +185,28 @@ impl Client {
     }
 
     async fn connect(&self, course: &mut Course) -> Result<Open, (Outcome, String)> {
-        let endpoint = match &self.route {
-            Route::To(endpoint) => Some(Arc::clone(endpoint)),
-            Route::Service(balancer) => balancer.pick(),
+        let (endpoint, address) = match &self.route {
+            Route::To(endpoint) => (Some(Arc::clone(endpoint)), Some(endpoint.address)),
+            Route::Service(balancer) => {
+                let endpoint = balancer.pick();
+                let address = endpoint.as_ref().map(|endpoint| endpoint.address);
+                (endpoint, address)
+            }
+            Route::Proxy(front) => (None, Some(front.address)),
         };
         course.endpoint.clone_from(&endpoint);
         course.connected = None;
-        let Some(endpoint) = endpoint else {
+        let Some(address) = address else {
             return Err((Outcome::Refused, "no replica is in rotation".to_owned()));
         };
-        let stream = TcpStream::connect(endpoint.address)
-            .await
-            .map_err(|error| {
-                let outcome = match error.kind() {
-                    io::ErrorKind::ConnectionRefused => Outcome::Refused,
-                    io::ErrorKind::ConnectionReset => Outcome::Reset,
-                    _ => Outcome::Other,
-                };
-                (outcome, error.to_string())
-            })?;
+        let stream = TcpStream::connect(address).await.map_err(|error| {
+            let outcome = match error.kind() {
+                io::ErrorKind::ConnectionRefused => Outcome::Refused,
+                io::ErrorKind::ConnectionReset => Outcome::Reset,
+                _ => Outcome::Other,
+            };
+            (outcome, error.to_string())
+        })?;
         let since = SystemTime::now();
         course.connected = Some(since);
         let wanted = Arc::new(());
@@ -185,6 +216,7 @@ impl Client {
             .map_err(|error| (Outcome::Reset, format!("{error:?}")))?;
         Ok(Open {
             sender,
+            address,
             endpoint,
             since,
             _wanted: wanted,

@@ -8,7 +8,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::attempt::{Ask, Client, Route, Way};
-use crate::balancer::Balancer;
 use crate::tally::Tally;
 
 /// Each does one request at a time, so there are enough of them to keep the rate while some wait.
@@ -28,18 +27,17 @@ const TURNS: [Option<&str>; 6] = [
 ];
 
 /// Sends `rate` requests a second until `over`; returns when the last one is done.
-pub(crate) async fn drive(
-    rate: u32,
-    balancer: Arc<Balancer>,
-    tally: Arc<Tally>,
-    over: Arc<AtomicBool>,
-) {
+pub(crate) async fn drive(rate: u32, route: Route, tally: Arc<Tally>, over: Arc<AtomicBool>) {
+    let ways: &[Way] = match route {
+        // Proxies take HTTP/2 on a port of its own, and speak HTTP/1.1 to the replicas all the same.
+        Route::Proxy(_) => &[Way::KeepAlive, Way::OneShot],
+        _ => &Way::ALL,
+    };
     let mut clients = JoinSet::new();
     let started = Instant::now();
     for number in 0..CLIENTS {
-        let way = Way::ALL[number as usize % Way::ALL.len()];
-        let route = Route::Service(Arc::clone(&balancer));
-        let client = Client::new(way, route, Arc::clone(&tally));
+        let way = ways[number as usize % ways.len()];
+        let client = Client::new(way, route.clone(), Arc::clone(&tally));
         // Evenly: they do not all send at the same moment.
         let first = started + Duration::from_secs(1) * number / rate;
         let period = Duration::from_secs(1) * CLIENTS / rate;

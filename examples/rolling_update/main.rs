@@ -13,6 +13,8 @@
 //! lameduck: 10021 requests, 0 lost, 0 killed; axum: 119 lost, 6 killed; axum + sleep: 0 lost, 6 killed
 //! ```
 //!
+//! With `--proxy nginx` or `--proxy haproxy` the real one stands in front of each column instead of the Service.
+//!
 //! The exit code is 0 when that is what was promised, and when both other columns lost something: a run in which they do
 //! not has proved nothing.
 
@@ -24,8 +26,10 @@ mod clients;
 mod column;
 mod play;
 mod process;
+mod proxy;
 mod replica;
 mod rollout;
+mod routing;
 mod score;
 mod self_check;
 mod special;
@@ -87,6 +91,9 @@ async fn simulate(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         }
         for loss in score.losses().take(EXAMPLES) {
             say(&format!("lost by {}: {}", score.column, loss.what));
+        }
+        for loss in score.by_proxy().take(EXAMPLES) {
+            say(&format!("lost in front of {}: {}", score.column, loss.what));
         }
     }
     for failure in &failures {

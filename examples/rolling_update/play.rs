@@ -79,7 +79,7 @@ fn begin(
 ) -> Running {
     let traffic = clients::drive(
         args.rate,
-        rollout.balancer(),
+        rollout.routing().route(),
         Arc::clone(&tally),
         Arc::clone(over),
     );
@@ -111,10 +111,12 @@ impl Running {
         let rolled = self.rollout.await.map_err(|error| say(error.to_string()))?;
         let (rollout, left) = rolled.map_err(say)?;
         self.traffic.await.map_err(|error| say(error.to_string()))?;
-        let counts = self.tally.read();
+        let mut counts = self.tally.read();
         let files = rollout.files();
+        let routing = rollout.routing();
         // Its last replicas end here: nobody talks to them any more.
         drop(rollout);
+        routing.account(&mut counts).map_err(say)?;
         let score = Score::new(self.column, counts, left, &files).await;
         score.map_err(|error| say(error.to_string()))
     }

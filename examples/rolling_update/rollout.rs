@@ -13,7 +13,9 @@ use crate::args::Args;
 use crate::balancer::{Balancer, Endpoint};
 use crate::column::Column;
 use crate::process::{Ended, Process};
+use crate::proxy::Proxy;
 use crate::replica::{Settings, Trouble};
+use crate::routing::Routing;
 use crate::special::{Ending, LastMoment, LongConnections, longer_than_drain};
 use crate::tally::{Outcome, Tally};
 
@@ -29,7 +31,7 @@ pub(crate) struct Rollout {
     args: Args,
     plan: Plan,
     directory: PathBuf,
-    balancer: Arc<Balancer>,
+    routing: Routing,
     tally: Arc<Tally>,
     progress: Arc<Progress>,
     /// How many replicas have been started.
@@ -80,7 +82,7 @@ impl Rollout {
             args: args.clone(),
             plan: args.plan().map_err(|error| error.to_string())?,
             directory: directory.to_owned(),
-            balancer: Arc::default(),
+            routing: Routing::Service(Arc::<Balancer>::default()),
             tally,
             progress: Arc::default(),
             started: 0,
@@ -89,11 +91,18 @@ impl Rollout {
         for _ in 0..args.replicas {
             rollout.add().await?;
         }
+        if let Some(kind) = args.proxy {
+            let directory = directory.join(format!("proxy-{}", column.key()));
+            let replicas = rollout.running.iter();
+            let replicas = replicas.map(|running| Arc::clone(&running.process.endpoint));
+            let proxy = Proxy::start(kind, directory, replicas.collect()).await?;
+            rollout.routing = Routing::Proxy(Arc::new(proxy));
+        }
         Ok(rollout)
     }
 
-    pub(crate) fn balancer(&self) -> Arc<Balancer> {
-        Arc::clone(&self.balancer)
+    pub(crate) fn routing(&self) -> Routing {
+        self.routing.clone()
     }
 
     pub(crate) fn progress(&self) -> Arc<Progress> {
@@ -144,7 +153,7 @@ impl Rollout {
             true => None,
             false => Some(LongConnections::open(&process.endpoint).await?),
         };
-        self.balancer.add(Arc::clone(&process.endpoint));
+        self.routing.add(&process.endpoint).await?;
         self.running.push(Running {
             process,
             connections,
@@ -175,7 +184,7 @@ impl Rollout {
             process,
             connections,
         } = old;
-        let (balancer, tally) = (self.balancer(), Arc::clone(&self.tally));
+        let (routing, tally) = (self.routing(), Arc::clone(&self.tally));
         let progress = Arc::clone(&self.progress);
         let (pre_stop, propagation) = (self.args.pre_stop, self.args.propagation);
         let grace = self.args.grace.saturating_sub(pre_stop);
@@ -186,14 +195,14 @@ impl Rollout {
             // The deletion: routing learns of it, and the preStop hook begins. What begins just before the SIGTERM may have
             // to begin before the deletion.
             let before = LEAD.saturating_sub(pre_stop);
-            if !last {
+            let removal = (!last).then(|| {
                 // It knows nothing of the process: one that is gone sooner is routed to all the same.
-                let (balancer, number) = (Arc::clone(&balancer), endpoint.number);
+                let (routing, endpoint) = (routing.clone(), Arc::clone(&endpoint));
                 tokio::spawn(async move {
                     sleep(before + propagation).await;
-                    balancer.remove(number);
-                });
-            }
+                    routing.remove(&endpoint).await
+                })
+            });
             sleep(pre_stop.saturating_sub(LEAD)).await;
             let last_moment = match long {
                 Some(ask) => Some(LastMoment::begin(&endpoint, &tally, ask).await?),
@@ -203,9 +212,10 @@ impl Rollout {
 
             progress.leaving.fetch_add(1, Ordering::Relaxed);
             let ended = process.stop(last, grace).await;
-            if last {
+            match removal {
+                Some(removal) => removal.await.map_err(|error| error.to_string())??,
                 // Nobody told the balancer of this eviction before the replica was dead.
-                balancer.remove(endpoint.number);
+                None => routing.remove(&endpoint).await?,
             }
             progress.leaving.fetch_sub(1, Ordering::Relaxed);
 

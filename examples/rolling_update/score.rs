@@ -44,10 +44,15 @@ impl Score {
         })
     }
 
-    /// Every loss but those that came too late. The last line has their number.
+    /// Every loss but those that came too late, and those before a replica was chosen. The last line has their number.
     pub(crate) fn losses(&self) -> impl Iterator<Item = &Loss> {
         let losses = self.counts.losses.iter();
-        losses.filter(|loss| !self.is_too_late(loss))
+        losses.filter(|loss| !loss.by_proxy && !self.is_too_late(loss))
+    }
+
+    /// Those that a proxy lost before it had chosen a replica.
+    pub(crate) fn by_proxy(&self) -> impl Iterator<Item = &Loss> {
+        self.counts.losses.iter().filter(|loss| loss.by_proxy)
     }
 
     pub(crate) fn lost(&self) -> usize {
@@ -57,7 +62,8 @@ impl Score {
     /// Losses of the last round that came when the replica's listener had closed: there it is in rotation until it is dead,
     /// and it has to close its listener some time before.
     pub(crate) fn too_late(&self) -> usize {
-        self.counts.losses.len() - self.lost()
+        let losses = self.counts.losses.iter();
+        losses.filter(|loss| self.is_too_late(loss)).count()
     }
 
     fn is_too_late(&self, loss: &Loss) -> bool {

@@ -47,6 +47,13 @@ pub(crate) fn announcement(args: &Args) -> String {
             "leave early  after {least} at least and a silence of {quiet}; the first replica is stopped when there is proof enough"
         );
     }
+    if let Some(kind) = args.proxy {
+        let name = kind.name();
+        let _ = writeln!(
+            text,
+            "proxy        {name}, one for each column: keep-alive to the replicas, no retries; its clients speak HTTP/1.1"
+        );
+    }
     text
 }
 
@@ -70,6 +77,11 @@ pub(crate) fn table(scores: &[Score], args: &Args) -> String {
     row("  of these, too late (1)", &|score| {
         score.too_late().to_string()
     });
+    if args.proxy.is_some() {
+        row("  of these, lost by the proxy itself (4)", &|score| {
+            score.by_proxy().count().to_string()
+        });
+    }
     row("connections told to close (2)", &|score| {
         score.counts.told.to_string()
     });
@@ -109,6 +121,9 @@ pub(crate) fn table(scores: &[Score], args: &Args) -> String {
         });
     }
     table.push_str(LEGEND);
+    if args.proxy.is_some() {
+        table.push_str(PROXY_LEGEND);
+    }
     table
 }
 
@@ -120,6 +135,13 @@ refused: nobody listened. reset: the connection ended before the answer. cut: in
 (3) Ended as their protocol has it (last chunk, close frame), not cut. They are not counted as requests.
 Every stopped replica holds half a head, an event stream, a WebSocket and a request that is longer than Drain; one has a
 clean-up that never ends, and one has all its workers blocked for a second at SIGTERM: the same in every column.
+";
+
+const PROXY_LEGEND: &str = "\
+Behind a proxy, refused and reset are what it met at the replica (its 502 or 503, or a connection that it ended without an
+answer), and (2) is what it told the clients.
+(4) Before it had chosen a replica: nginx closes its clients' idle connections when it is loaded anew, which is at each change,
+    and a request may be on its way there. Its log then has no line of it. The last line leaves these out.
 ";
 
 pub(crate) fn json(scores: &[Score], failures: &[String], took: Duration) -> Value {
@@ -147,6 +169,7 @@ fn column(score: &Score) -> Value {
         "outcomes": outcomes,
         "lost": score.lost(),
         "too_late": score.too_late(),
+        "lost_by_proxy": score.by_proxy().count(),
         "connections_told": score.counts.told,
         "long_requests": { "sent": long, "answered": long_answered },
         "long_connections": { "opened": long_connections, "told": told },

@@ -47,9 +47,14 @@ pub(crate) struct Loss {
     pub(crate) what: String,
     /// The replica that it went to, if there was one.
     pub(crate) endpoint: Option<Arc<Endpoint>>,
-    /// When its connection stood; `None` if it never did.
+    /// When its connection stood; `None` if it never did. Behind a proxy: when the request was sent, unless the proxy's own
+    /// connection never stood.
     pub(crate) connected: Option<SystemTime>,
     pub(crate) ended: SystemTime,
+    /// What the proxy's log calls it; `None` where there is no proxy.
+    pub(crate) attempt: Option<u64>,
+    /// The proxy lost it before it had chosen a replica.
+    pub(crate) by_proxy: bool,
 }
 
 /// The counts of one column.
@@ -73,6 +78,18 @@ impl Counts {
         self.outcomes.get(&outcome).copied().unwrap_or_default()
     }
 
+    /// Whoever looked closer found another outcome.
+    pub(crate) fn move_one(&mut self, from: Outcome, to: Outcome) {
+        *self.outcomes.entry(from).or_default() -= 1;
+        *self.outcomes.entry(to).or_default() += 1;
+    }
+
+    pub(crate) fn sent_to(&mut self, endpoint: &Endpoint, sent: SystemTime) {
+        if endpoint.stop().is_some_and(|stop| stop.at_time <= sent) {
+            self.to_dying += 1;
+        }
+    }
+
     pub(crate) fn requests(&self) -> u64 {
         self.outcomes.values().sum()
     }
@@ -94,10 +111,8 @@ impl Tally {
         self.counts().told += 1;
     }
 
-    pub(crate) fn sent_to(&self, endpoint: &Endpoint) {
-        if endpoint.stop().is_some() {
-            self.counts().to_dying += 1;
-        }
+    pub(crate) fn sent_to(&self, endpoint: &Endpoint, sent: SystemTime) {
+        self.counts().sent_to(endpoint, sent);
     }
 
     pub(crate) fn written(&self, replica: usize, note: String) {
