@@ -228,6 +228,11 @@ impl Abuse {
         self.has(N(SpinWorkers)) || self.has(H(Spins))
     }
 
+    /// It has a CPU quota.
+    pub(crate) fn takes_the_processor_away(&self) -> bool {
+        self.has(M(Quota))
+    }
+
     /// The kernel lets none of its threads run for most of the time, and the derived reserve is not made for that.
     pub(crate) fn starves(&self, quota: &Kind) -> bool {
         // Who does nothing uses no quota up.

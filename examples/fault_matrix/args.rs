@@ -46,6 +46,9 @@ impl Args {
                     let key = value()?;
                     abuses.push(Abuse::find(&key).ok_or(format!("{key} is no fault"))?);
                 }
+                "--no-quota" => args
+                    .abuses
+                    .retain(|abuse| !abuse.takes_the_processor_away()),
                 "--grace" => {
                     let seconds = number(&option, &value()?, 1, 60)?;
                     graces.push(Duration::from_secs(seconds));
@@ -73,6 +76,7 @@ pub(crate) fn help() -> String {
 fault_matrix: a real service suffers a fault, is told to stop, and has to be gone before the grace period is over
 
   --only FAULT     that one alone; may be given again
+  --no-quota       none of those that take most of the processor away: they want a machine with nothing else to do
   --grace SECONDS  that grace period alone; may be given again (2, 3, 4, 5)
   --runs N         runs of each fault with each grace period (2)
   --seed N         what is left to chance comes from it (1)
