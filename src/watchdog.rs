@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::handle::ShutdownHandle;
-use crate::report::Report;
+use crate::report::{PhaseReport, Report};
 use crate::shared::Shared;
 
 /// How long the last words may take, at most. Standard error may be a pipe that is full and that nobody reads.
@@ -101,7 +101,14 @@ fn list(names: Option<Vec<String>>) -> String {
     match names {
         None => "not known (locked)".to_owned(),
         Some(names) if names.is_empty() => "none".to_owned(),
-        Some(names) => names.join(", "),
+        Some(names) => {
+            let named = names.len().min(PhaseReport::MOST_NAMED);
+            let more = match names.len() - named {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("{}{more}", names[..named].join(", "))
+        }
     }
 }
 
@@ -119,6 +126,17 @@ mod tests {
 
             assert!(patience(left) < left, "{seconds} s: {left:?}");
         }
+    }
+
+    #[test]
+    fn last_words_name_twenty_at_most_and_say_what_they_do_not_know() {
+        let names = |count: usize| Some((1..=count).map(|at| format!("hook {at}")).collect());
+
+        assert_eq!(list(None), "not known (locked)");
+        assert_eq!(list(names(0)), "none");
+        assert_eq!(list(names(2)), "hook 1, hook 2");
+        assert!(list(names(20)).ends_with("hook 19, hook 20"));
+        assert!(list(names(300)).ends_with("hook 19, hook 20 and 280 more"));
     }
 
     #[test]
