@@ -18,12 +18,13 @@ const RATIOS: [(&str, &str, &str, f64); 6] = [
     ("request", "http1", "lameduck-off", 1.093),
     ("request", "http2", "lameduck", 1.057),
     ("request", "http2", "lameduck-off", 1.052),
-    ("connection", "http1", "lameduck", 1.173),
+    ("connection", "http1", "lameduck", 1.219),
     ("connection", "http2", "lameduck", 1.083),
 ];
 /// So much of a bare server may come on top: HTTP/2 differs by one in a hundred from run to run, because its hash tables are
-/// seeded anew.
-const MARGIN: f64 = 0.02;
+/// seeded anew; and a connection by some hundred instructions from one state of the code to another, because the allocator finds
+/// its large pieces elsewhere.
+const MARGIN: f64 = 0.04;
 
 pub fn run() {
     heading("The gate");
