@@ -114,7 +114,8 @@ impl Drop for Entered {
 }
 
 impl ShutdownHandle {
-    /// In a handler, and where its response's body is made, the handle of the server or the [`DrainLayer`](crate::DrainLayer) that the request came through.
+    /// In a handler, and where its response's body is made, the handle of the server or the [`DrainLayer`](crate::DrainLayer)
+    /// that the request came through.
     ///
     /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
     #[must_use]

@@ -67,8 +67,9 @@ impl ExitPolicy {
         self
     }
 
-    /// After a clean shutdown [`exit_process`](crate::Report::exit_process) gives the signal that was the reason its default action back and raises
-    /// it again, so that the parent's `waitpid` sees a process that died of it: what a shell needs to stop a script at Ctrl-C.
+    /// After a clean shutdown [`exit_process`](crate::Report::exit_process) gives the signal that was the reason its default
+    /// action back and raises it again, so that the parent's `waitpid` sees a process that died of it: what a shell needs to
+    /// stop a script at Ctrl-C.
     /// Nothing of the process runs after that; standard output is flushed before. SIGQUIT dumps the core, as ever.
     ///
     /// [`exit_code`](crate::Report::exit_code) cannot do that, and neither can PID 1, for which default actions do not exist
