@@ -3,18 +3,21 @@
 use std::task::Waker;
 
 use crate::sync::AtomicWaker;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicU8, Ordering};
+
+/// It is over now, whatever it is doing.
+const CUT: u8 = 1;
+/// Its IO belongs, or is about to belong, to another task than the one that drives it: one that reads and one that writes,
+/// perhaps.
+const UPGRADED: u8 = 2;
 
 /// Whether a connection has been cut, and who is woken for it.
 ///
 /// Invariant: every task that may wait on the connection's behalf registers before it looks, so it sees the cut or is woken
 /// by it.
 pub(super) struct Cut {
-    /// It is over now, whatever it is doing.
-    cut: AtomicBool,
-    /// Its IO belongs, or is about to belong, to another task than the one that drives it: one that reads and one that
-    /// writes, perhaps.
-    upgraded: AtomicBool,
+    /// One word, so that who reads or writes looks at both with one load.
+    flags: AtomicU8,
     driver: AtomicWaker,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -23,8 +26,7 @@ pub(super) struct Cut {
 impl Cut {
     pub(super) fn new() -> Self {
         Cut {
-            cut: AtomicBool::new(false),
-            upgraded: AtomicBool::new(false),
+            flags: AtomicU8::new(0),
             driver: AtomicWaker::new(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -33,7 +35,7 @@ impl Cut {
 
     /// Cuts it. Returns whether this was the first time.
     pub(super) fn cut(&self) -> bool {
-        let first = !self.cut.swap(true, Ordering::AcqRel);
+        let first = self.end();
         self.driver.wake();
         self.reader.wake();
         self.writer.wake();
@@ -42,22 +44,24 @@ impl Cut {
 
     /// The connection is gone. Returns whether it was never cut.
     ///
-    /// A swap, as in [`cut`](Cut::cut): so it is one of the two that counts it, whatever orders them otherwise.
+    /// One step, as in [`cut`](Cut::cut): so it is one of the two that counts it, whatever orders them otherwise.
     pub(super) fn end(&self) -> bool {
-        !self.cut.swap(true, Ordering::AcqRel)
+        self.flags.fetch_or(CUT, Ordering::AcqRel) & CUT == 0
     }
 
+    #[inline]
     pub(super) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
+        self.flags.load(Ordering::Acquire) & CUT != 0
     }
 
     /// Set before hyper can hand the IO over, so that its next owner is seen from its first poll on.
     pub(super) fn upgrade(&self) {
-        self.upgraded.store(true, Ordering::Release);
+        self.flags.fetch_or(UPGRADED, Ordering::Release);
     }
 
+    #[inline]
     pub(super) fn is_upgraded(&self) -> bool {
-        self.upgraded.load(Ordering::Acquire)
+        self.flags.load(Ordering::Acquire) & UPGRADED != 0
     }
 
     /// Called by the task that drives it, before it looks at anything.
@@ -76,17 +80,25 @@ impl Cut {
     }
 
     /// Whether reading is over. If not, `reader` is woken when it is.
+    #[inline]
     pub(super) fn ends_reads(&self, reader: &Waker) -> bool {
         self.ends(&self.reader, reader)
     }
 
     /// Whether writing is over. If not, `writer` is woken when it is.
+    #[inline]
     pub(super) fn ends_writes(&self, writer: &Waker) -> bool {
         self.ends(&self.writer, writer)
     }
 
+    #[inline]
     fn ends(&self, side: &AtomicWaker, waker: &Waker) -> bool {
-        // Until then the driver's task has the IO, and that is registered itself.
+        // Until it is upgraded the driver's task has the IO, and that is registered itself.
+        self.flags.load(Ordering::Acquire) != 0 && self.ends_now(side, waker)
+    }
+
+    #[cold]
+    fn ends_now(&self, side: &AtomicWaker, waker: &Waker) -> bool {
         if self.is_upgraded() {
             side.register(waker);
         }

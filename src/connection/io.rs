@@ -68,7 +68,16 @@ impl<I> Io<I> {
     /// tokio says so from what it remembers, and asks the operating system only after an event. What has arrived since the
     /// last one, or before a socket was registered, is seen when the driver has been polled: that is what `yield_now` waits
     /// for. So the answer is no at first, and the caller looks once more.
+    #[inline]
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.state.is_ending() {
+            true => self.poll_end_now(cx),
+            false => Poll::Pending,
+        }
+    }
+
+    #[cold]
+    fn poll_end_now(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.state.should_end() {
             return Poll::Pending;
         }
@@ -82,23 +91,35 @@ impl<I> Io<I> {
     }
 
     /// Looks at what the client has sent; nothing is its end.
+    #[inline]
     fn received(&mut self, bytes: &[u8]) {
-        self.second_look = None;
+        if self.second_look.is_some() {
+            self.second_look = None;
+        }
         if bytes.is_empty() {
             self.closing = Closing::Ended;
             return;
         }
-        self.state.received(bytes);
-        if let Some(frames) = &mut self.frames {
-            if frames.read(bytes) {
-                self.state.set_pong(Pong::Come);
+        match &mut self.frames {
+            None => self.state.received(bytes),
+            Some(frames) => {
+                if frames.read(bytes) {
+                    self.state.set_pong(Pong::Come);
+                }
+                self.state.set_unanswered(frames.unanswered());
             }
-            self.state.set_unanswered(frames.unanswered());
         }
     }
 
     /// Looks at what has been sent to the client.
-    fn sent<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, mut left: usize) {
+    #[inline]
+    fn sent<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, left: usize) {
+        if self.frames.is_some() {
+            self.sent_frames(bufs, left);
+        }
+    }
+
+    fn sent_frames<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, mut left: usize) {
         let Some(frames) = &mut self.frames else {
             return;
         };
@@ -111,7 +132,12 @@ impl<I> Io<I> {
     }
 
     /// Gives what was not read just now: what the sniffing has read, or an answer in the client's place.
+    #[inline]
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        (self.sniffed.is_left() || self.frames.is_some()) && self.give_now(buf)
+    }
+
+    fn give_now(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         if self.sniffed.give(buf) {
             return true;
         }
@@ -205,15 +231,21 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
 }
 
 impl<I: AsyncWrite + Unpin> Io<I> {
+    #[inline]
     fn writable(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.state.cut.ends_writes(cx.waker()) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "cut at the end of the shutdown's Close phase",
-            ));
+        match self.state.cut.ends_writes(cx.waker()) {
+            true => Err(cut_off()),
+            false => Ok(()),
         }
-        Ok(())
     }
+}
+
+#[cold]
+fn cut_off() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "cut at the end of the shutdown's Close phase",
+    )
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {

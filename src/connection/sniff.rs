@@ -38,14 +38,14 @@ impl Sniffed {
         self.filled += read as u8;
     }
 
-    /// Gives back what has been read. `false` when all of it has been, as on every read but the first.
+    /// Whether there is something to give back: for the first read.
     #[inline]
-    pub(super) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        self.given < self.filled && self.give_left(buf)
+    pub(super) const fn is_left(&self) -> bool {
+        self.given < self.filled
     }
 
-    #[cold]
-    fn give_left(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+    /// Gives back what has been read. `false` when all of it has been.
+    pub(super) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let left = &self.bytes[usize::from(self.given)..usize::from(self.filled)];
         let giving = left.len().min(buf.remaining());
         buf.put_slice(&left[..giving]);
