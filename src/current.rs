@@ -1,6 +1,6 @@
 //! The request that is being handled: how a handler finds the shutdown without having been given a handle.
 //!
-//! The response future says it for as long as it is polled, in a thread-local of three words. An extension would cost every
+//! The response future says it for as long as it is polled, in a thread-local of four words. An extension would cost every
 //! request an allocation, and this costs those that do not ask next to nothing.
 
 use std::cell::Cell;
@@ -11,7 +11,11 @@ use crate::handle::ShutdownHandle;
 use crate::moment::Moment;
 use crate::shared::Shared;
 
-thread_local! { static CURRENT: Cell<Option<Current>> = const { Cell::new(None) } }
+thread_local! {
+    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+    /// What has been said of it since it is the current one. Apart from it, because nearly always that is nothing.
+    static SAID: Cell<Said> = const { Cell::new(Said::NOTHING) };
+}
 
 /// The request whose handler runs on this thread.
 #[derive(Clone, Copy, Debug)]
@@ -19,62 +23,89 @@ pub struct Current {
     tracker: Tracker,
     /// The connection's, if it is one of ours; else the request's, once somebody has asked for it.
     lot: Option<u64>,
-    /// Whether it has been said, since it is the current one, that it lasts,
-    lasts: bool,
-    /// or that it is a probe.
-    probe: bool,
 }
 
-impl Current {
-    pub(crate) fn new(tracker: Tracker, lot: Option<u64>) -> Self {
-        Current {
-            tracker,
-            lot,
-            lasts: false,
-            probe: false,
-        }
+/// What a handler has said of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said(u8);
+
+impl Said {
+    const NOTHING: Said = Said(0);
+    const LASTS: Said = Said(1);
+    const PROBE: Said = Said(2);
+
+    const fn and(self, other: Said) -> Said {
+        Said(self.0 | other.0)
     }
 
-    /// Makes it the current one, until what is returned is dropped.
-    pub(crate) fn enter(mut self) -> Entered {
-        let before = CURRENT.get();
-        if let (None, Some(outer)) = (self.lot, before) {
-            // A layer within a server of ours: the connection is the server's.
-            if outer.tracker == self.tracker {
-                self.lot = outer.lot;
-            }
-        }
-        CURRENT.set(Some(self));
-        Entered { before }
+    const fn has(self, other: Said) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What has been heard of a request while it was the current one.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    said: Said,
+    lot: Option<u64>,
+}
+
+impl Heard {
+    pub(crate) const fn lasts(self) -> bool {
+        self.said.has(Said::LASTS)
+    }
+
+    pub(crate) const fn is_probe(self) -> bool {
+        self.said.has(Said::PROBE)
     }
 
     /// The lot, if it is known: the connection's, or one that the handler has drawn by asking.
     pub(crate) const fn lot(self) -> Option<u64> {
         self.lot
     }
+}
 
-    pub(crate) const fn lasts(self) -> bool {
-        self.lasts
+impl Current {
+    #[inline]
+    pub(crate) const fn new(tracker: Tracker, lot: Option<u64>) -> Self {
+        Current { tracker, lot }
     }
 
-    pub(crate) const fn is_probe(self) -> bool {
-        self.probe
+    /// Makes it the current one, until what is returned is dropped.
+    #[inline]
+    pub(crate) fn enter(self) -> Entered {
+        let outer = CURRENT.replace(Some(self.within(CURRENT.get())));
+        Entered {
+            outer,
+            said: SAID.replace(Said::NOTHING),
+        }
+    }
+
+    /// A layer within a server of ours: the connection is the server's.
+    #[inline]
+    fn within(mut self, outer: Option<Current>) -> Self {
+        if let (None, Some(outer)) = (self.lot, outer) {
+            if outer.tracker == self.tracker {
+                self.lot = outer.lot;
+            }
+        }
+        self
+    }
+
+    fn say(said: Said) {
+        if CURRENT.get().is_some() {
+            SAID.set(SAID.get().and(said));
+        }
     }
 
     /// The request that is handled, if there is one, lasts.
     pub(crate) fn mark_lasting() {
-        CURRENT.set(CURRENT.get().map(|current| Current {
-            lasts: true,
-            ..current
-        }));
+        Current::say(Said::LASTS);
     }
 
     /// The request that is handled, if there is one, is a probe: its arrival says nothing about routing.
     pub(crate) fn mark_probe() {
-        CURRENT.set(CURRENT.get().map(|current| Current {
-            probe: true,
-            ..current
-        }));
+        Current::say(Said::PROBE);
     }
 
     pub(crate) fn shared(self) -> Option<Arc<Shared>> {
@@ -83,33 +114,51 @@ impl Current {
 
     pub(crate) fn moment(self) -> Option<Moment> {
         let shared = self.shared()?;
-        let lot = self.lot.unwrap_or_else(|| shared.lots.next());
+        let lot = self.within(CURRENT.get()).lot;
+        let lot = lot.unwrap_or_else(|| shared.lots.next());
         Some(Moment::new(shared, lot))
     }
 }
 
 /// Restores what was current before, also when a handler panics.
 pub(crate) struct Entered {
-    before: Option<Current>,
+    outer: Option<Current>,
+    said: Said,
 }
 
 impl Entered {
-    /// What is current now, with what the handler has drawn.
-    pub(crate) fn leave(self) -> Option<Current> {
-        CURRENT.get()
+    /// What the handler has said; `None` when that is nothing.
+    #[inline]
+    pub(crate) fn leave(self) -> Option<Heard> {
+        match SAID.get() {
+            Said::NOTHING => None,
+            said => Some(Heard {
+                said,
+                lot: CURRENT.get().and_then(|current| current.lot),
+            }),
+        }
+    }
+
+    /// What has been said of a request is said of the one around it, if they count the same.
+    #[cold]
+    fn pass_on(&mut self, said: Said) {
+        if let (Some(outer), Some(inner)) = (self.outer, CURRENT.get()) {
+            if outer.tracker == inner.tracker {
+                self.said = self.said.and(said);
+            }
+        }
     }
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
-        let mut before = self.before;
-        if let (Some(outer), Some(inner)) = (&mut before, CURRENT.get()) {
-            // They count the same request.
-            let same = inner.tracker == outer.tracker;
-            outer.lasts |= inner.lasts && same;
-            outer.probe |= inner.probe && same;
+        let said = SAID.get();
+        if said != Said::NOTHING {
+            self.pass_on(said);
         }
-        CURRENT.set(before);
+        SAID.set(self.said);
+        CURRENT.set(self.outer);
     }
 }
 
@@ -139,8 +188,8 @@ impl Moment {
         let moment = current.moment()?;
         // All that belongs to one request has one moment.
         current.lot = Some(moment.lot());
-        current.lasts = true;
         CURRENT.set(Some(current));
+        Current::mark_lasting();
         Some(moment)
     }
 }

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::graceful::{GracefulConnection, sealed::Token};
 use super::patience::Leaving;
 use super::state::Connection;
-use crate::drain::SERVING;
 use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
 use crate::spread;
@@ -53,15 +52,25 @@ impl Course {
     }
 
     /// Takes every step whose time has come. Returns when the next one is due.
+    #[inline]
     pub(super) fn advance<C: GracefulConnection>(
+        &mut self,
+        state: &Connection,
+        connection: Pin<&mut C>,
+    ) -> Option<Instant> {
+        match state.is_serving() || !state.is_counted() {
+            true => None,
+            false => self.advance_now(state, connection),
+        }
+    }
+
+    #[cold]
+    fn advance_now<C: GracefulConnection>(
         &mut self,
         state: &Connection,
         mut connection: Pin<&mut C>,
     ) -> Option<Instant> {
         let handle = &state.handle;
-        if handle.shared.tracker().stage() == SERVING || !state.is_counted() {
-            return None;
-        }
         let now = Instant::now();
         loop {
             match self.step {

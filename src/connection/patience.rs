@@ -41,15 +41,27 @@ pub(super) struct Leaving {
 
 impl Patience {
     /// Until when to wait for the client, after the connection has done what it could. `None`: without end.
+    #[inline]
     pub(super) fn due(
         &mut self,
         connection: &Connection,
         leaving: Option<Leaving>,
     ) -> Option<Instant> {
-        let Some(awaits) = connection.awaits() else {
-            self.waiting = None;
-            return None;
-        };
+        match connection.awaits() {
+            Some(awaits) => self.until(awaits, connection, leaving),
+            None => {
+                self.waiting = None;
+                None
+            }
+        }
+    }
+
+    fn until(
+        &mut self,
+        awaits: Awaits,
+        connection: &Connection,
+        leaving: Option<Leaving>,
+    ) -> Option<Instant> {
         let requested = connection.requested();
         let waiting = match &mut self.waiting {
             Some(waiting) if waiting.goes_on(awaits, requested) => waiting,

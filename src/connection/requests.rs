@@ -1,11 +1,16 @@
 //! The requests in flight on one connection, as the report names them.
 
+use std::num::NonZero;
+
 use http::uri::PathAndQuery;
 use http::{Method, Request};
 use tokio::time::Instant;
 
 use super::names::RequestNames;
 use crate::drain::Generation;
+
+/// Where a request is kept: the first is 1.
+pub(super) type Place = NonZero<u32>;
 
 /// The requests in flight on one connection: one on HTTP/1, many on HTTP/2.
 #[derive(Default)]
@@ -27,6 +32,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// `None` when requests are not named.
+    #[inline]
     pub(super) fn new<B>(
         request: &Request<B>,
         generation: Generation,
@@ -57,34 +63,49 @@ impl InFlight {
 
 impl Requests {
     /// Returns the place from which to remove it.
-    pub(super) fn add(&mut self, request: InFlight) -> usize {
-        if self.first.is_none() {
-            self.first = Some(request);
-            return 0;
+    #[inline]
+    pub(super) fn add(&mut self, request: InFlight) -> Place {
+        match self.first {
+            Some(_) => self.add_more(request),
+            None => {
+                self.first = Some(request);
+                Place::MIN
+            }
         }
+    }
+
+    fn add_more(&mut self, request: InFlight) -> Place {
         let free = self.more.iter().position(Option::is_none);
-        let place = free.unwrap_or_else(|| {
+        let index = free.unwrap_or_else(|| {
             self.more.push(None);
             self.more.len() - 1
         });
-        self.more[place] = Some(request);
-        place + 1
+        self.more[index] = Some(request);
+        Place::MIN.saturating_add(index as u32 + 1)
     }
 
-    pub(super) fn remove(&mut self, place: usize) -> Option<InFlight> {
-        match place.checked_sub(1) {
-            None => self.first.take(),
-            Some(place) => self.more.get_mut(place).and_then(Option::take),
+    #[inline]
+    pub(super) fn remove(&mut self, place: Place) {
+        if let Some(request) = self.at(place) {
+            *request = None;
         }
     }
 
-    pub(super) fn lasts(&mut self, place: usize) {
-        let request = match place.checked_sub(1) {
-            None => self.first.as_mut(),
-            Some(place) => self.more.get_mut(place).and_then(Option::as_mut),
-        };
-        if let Some(request) = request {
+    pub(super) fn name(&mut self, place: Place) -> Option<String> {
+        self.at(place)?.as_ref().map(InFlight::name)
+    }
+
+    pub(super) fn lasts(&mut self, place: Place) {
+        if let Some(Some(request)) = self.at(place) {
             request.lasts = true;
+        }
+    }
+
+    #[inline]
+    fn at(&mut self, place: Place) -> Option<&mut Option<InFlight>> {
+        match place {
+            Place::MIN => Some(&mut self.first),
+            place => self.more.get_mut(place.get() as usize - 2),
         }
     }
 

@@ -4,16 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use super::names::RequestNames;
+use super::requests::Place;
 use super::server::RequestExtension;
 use super::state::Connection;
 use super::upgrades::{self, RefuseUpgrades};
-use crate::current::Current;
+use crate::current::{Current, Heard};
 use crate::drain::{Class, Generation, Ticket};
 use crate::request::{
     DrainBody, Fate, Hold, ResponseFuture, fate, is_http1, is_probe, keep_for_close, lasts,
@@ -40,19 +41,35 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<Oneshot<S, Request<Incoming>>, InFlight>;
 
+    // Small, so that hyper makes the future where it keeps it: it is as large as the request in it.
+    #[inline(always)]
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let in_flight = match self.begin(&request) {
-            Ok(in_flight) => in_flight,
-            Err(refused) => return ResponseFuture::refused(refused),
-        };
-        self.extension.insert(&self.peer, request.extensions_mut());
-        ResponseFuture::open(Oneshot::new(self.inner.clone(), request), in_flight)
+        match self.begin(&mut request) {
+            Some(in_flight) => {
+                ResponseFuture::open(Oneshot::new(self.inner.clone(), request), in_flight)
+            }
+            None => ResponseFuture::refused(refused(request.version())),
+        }
     }
 }
 
+/// The answer to a request that comes too late.
+#[cold]
+fn refused(version: Version) -> Response<()> {
+    let mut response = unavailable(retry_after());
+    if is_http1(version) {
+        say_close(response.headers_mut());
+    }
+    response
+}
+
 impl<S, X, A> ConnectionService<S, X, A> {
-    fn begin(&self, request: &Request<Incoming>) -> Result<InFlight, Response<()>> {
-        let http1 = is_http1(request.version());
+    /// Counts a request; `None` when that is over.
+    #[inline(never)]
+    fn begin(&self, request: &mut Request<Incoming>) -> Option<InFlight>
+    where
+        X: RequestExtension<A>,
+    {
         let mut arrives = false;
         let (ticket, generation) = if self.state.is_counted() {
             let tracker = self.state.handle.shared.tracker();
@@ -63,21 +80,18 @@ impl<S, X, A> ConnectionService<S, X, A> {
                 }
                 arrives = !is_probe(request.headers());
             }
-            let Some((ticket, generation)) = taken else {
+            if taken.is_none() {
                 tracker.refused();
-                let mut response = unavailable(retry_after());
-                if http1 {
-                    say_close(&mut response);
-                }
-                return Err(response);
-            };
+            }
+            let (ticket, generation) = taken?;
             (Some(ticket), generation)
         } else {
             (None, Generation::Early)
         };
-        Ok(InFlight {
+        self.extension.insert(&self.peer, request.extensions_mut());
+        Some(InFlight {
             place: self.state.begin(request, generation, self.names),
-            http1,
+            http1: is_http1(request.version()),
             connect: *request.method() == Method::CONNECT,
             arrives,
             lasts: false,
@@ -89,7 +103,7 @@ impl<S, X, A> ConnectionService<S, X, A> {
 
 /// Held while a request of a connection is in flight.
 pub(super) struct InFlight {
-    place: Option<usize>,
+    place: Option<Place>,
     http1: bool,
     connect: bool,
     /// Whether its arrival is still to be noted: if it turns out to be no probe.
@@ -101,6 +115,14 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    #[cold]
+    fn heard(&mut self, heard: Heard) {
+        self.arrives &= !heard.is_probe();
+        if heard.lasts() {
+            self.keep_for_close();
+        }
+    }
+
     fn keep_for_close(&mut self) {
         if !self.lasts {
             self.state.lasts(self.place);
@@ -118,17 +140,17 @@ impl Hold for InFlight {
     }
 
     #[inline]
-    fn ran(&mut self, current: Option<Current>) {
-        let Some(current) = current else { return };
-        if std::mem::take(&mut self.arrives) && !current.is_probe() {
-            self.state.handle.shared.tracker().arrived();
+    fn ran(&mut self, heard: Option<Heard>) {
+        if let Some(heard) = heard {
+            self.heard(heard);
         }
-        if current.lasts() {
-            self.keep_for_close();
+        if std::mem::take(&mut self.arrives) {
+            self.state.handle.shared.tracker().arrived();
         }
     }
 
-    fn answered<B: Body>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
+    #[inline]
+    fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
         if leaves_http(self.connect, response.status()) {
             match self.http1 {
                 true => self.state.cut.upgrade(),
@@ -137,20 +159,21 @@ impl Hold for InFlight {
             return Fate::Whole;
         }
         if self.http1 && self.state.says_close() {
-            say_close(response);
+            say_close(response.headers_mut());
         }
         if !lasts(response, sized) {
             return Fate::Whole;
         }
         self.keep_for_close();
         match self.lasts {
-            true => fate(response, self.current()),
+            true => fate(response, sized, self.current()),
             false => Fate::Whole,
         }
     }
 }
 
 impl Drop for InFlight {
+    #[inline]
     fn drop(&mut self) {
         self.state.finish(self.place);
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::cut::Cut;
 use super::names::RequestNames;
-use super::requests::{InFlight, Requests};
+use super::requests::{InFlight, Place, Requests};
 use super::timeouts::Timeouts;
 use crate::drain::{Generation, SERVING, Ticket};
 use crate::handle::ShutdownHandle;
@@ -143,6 +143,12 @@ impl<A: ?Sized> Connection<A> {
         self.ticket.is_some()
     }
 
+    /// Whether no shutdown has begun.
+    #[inline]
+    pub(super) fn is_serving(&self) -> bool {
+        self.handle.shared.tracker().stage() == SERVING
+    }
+
     pub(super) fn timeouts(&self) -> &Timeouts {
         self.home.timeouts()
     }
@@ -195,10 +201,16 @@ impl<A: ?Sized> Connection<A> {
         self.end();
     }
 
+    /// Whether it closes when it is idle and nothing has arrived.
+    #[inline]
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
     /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head is on its way. Never on
     /// HTTP/2, which GOAWAY ends.
     pub(super) fn should_end(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
+        self.is_ending()
             && !self.is_http2()
             && self.is_idle()
             && (!self.is_mid_head() || self.given_up.load(Ordering::Relaxed))
@@ -206,6 +218,7 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// What it waits for from its client, if it does not wait for that without end.
+    #[inline]
     pub(super) fn awaits(&self) -> Option<Awaits> {
         if self.is_upgraded() {
             return None;
@@ -226,10 +239,7 @@ impl<A: ?Sized> Connection<A> {
     /// Whether it waits for the rest of a head, as far as that can be known: what comes after a request with a body may
     /// belong to the body still. In normal service nobody is closed on a guess.
     fn awaits_head(&self) -> bool {
-        let known = || {
-            !self.after_body.load(Ordering::Relaxed)
-                || self.handle.shared.tracker().stage() != SERVING
-        };
+        let known = || !self.after_body.load(Ordering::Relaxed) || !self.is_serving();
         self.is_mid_head() && self.in_flight() == 0 && known()
     }
 
@@ -274,7 +284,7 @@ impl<A: ?Sized> Connection<A> {
     fn became_idle(&self) {
         // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
         let asked = || self.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
-        if self.ending.load(Ordering::Relaxed) || asked() {
+        if self.is_ending() || asked() {
             self.cut.wake();
         }
     }
@@ -316,9 +326,10 @@ impl<A: ?Sized> Connection<A> {
         self.lingering.store(true, Ordering::Relaxed);
     }
 
-    /// Bytes have come in.
+    /// Bytes have come in that are not HTTP/2's.
+    #[inline]
     pub(super) fn received(&self, bytes: &[u8]) {
-        if self.in_flight.load(Ordering::Relaxed) == 0 && !self.is_http2() && !self.is_mid_head() {
+        if self.in_flight.load(Ordering::Relaxed) == 0 && !self.is_mid_head() {
             // Empty lines between two requests are no head (RFC 9112, section 2.2).
             let begun = bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
             self.mid_head.store(begun, Ordering::Relaxed);
@@ -334,12 +345,13 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// A request's head is complete. Returns the place under which it is named.
+    #[inline]
     pub(super) fn begin<B: Body>(
         &self,
         request: &Request<B>,
         generation: Generation,
         names: RequestNames,
-    ) -> Option<usize> {
+    ) -> Option<Place> {
         self.mid_head.store(false, Ordering::Relaxed);
         self.unflushed.store(true, Ordering::Relaxed);
         self.after_body
@@ -354,22 +366,26 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// A request is over.
-    pub(super) fn finish(&self, place: Option<usize>) {
+    #[inline]
+    pub(super) fn finish(&self, place: Option<Place>) {
         if let Some(place) = place {
-            let request = self.requests().remove(place);
             if std::thread::panicking() {
-                let request = request.as_ref().map(InFlight::name);
-                tracing::error!(target: "lameduck", request, "a request's handler or body panicked");
+                self.panicked(place);
             }
-            // Only now: its buffers may belong to the connection, and the lock is free again.
-            drop(request);
+            self.requests().remove(place);
         }
         self.in_flight.fetch_sub(1, Ordering::Release);
         self.became_idle();
     }
 
+    #[cold]
+    fn panicked(&self, place: Place) {
+        let request = self.requests().name(place);
+        tracing::error!(target: "lameduck", request, "a request's handler or body panicked");
+    }
+
     /// A request turned out to last.
-    pub(super) fn lasts(&self, place: Option<usize>) {
+    pub(super) fn lasts(&self, place: Option<Place>) {
         if let Some(place) = place {
             self.requests().lasts(place);
         }

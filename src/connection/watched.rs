@@ -13,7 +13,6 @@ use super::course::Course;
 use super::graceful::GracefulConnection;
 use super::patience::Patience;
 use super::state::{Awaits, Connection, Pong};
-use crate::drain::SERVING;
 
 pin_project! {
     /// A connection that is counted, asked to close at its moment, and cut at Close's deadline.
@@ -56,16 +55,18 @@ impl<C> Watched<C> {
 impl<C: GracefulConnection> Watched<C> {
     /// Makes sure that the coordinator wakes this task. In normal service that is one comparison when the task has not
     /// changed, which it hardly ever does. Later it is done anew each time: waking has used the waker up.
+    #[inline]
     fn register(self: Pin<&mut Self>, waker: &Waker) {
         let this = self.project();
-        let serving = this.state.handle.shared.tracker().stage() == SERVING;
-        if !serving || !this.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        let known = this.waker.as_ref().is_some_and(|old| old.will_wake(waker));
+        if !known || !this.state.is_serving() {
             this.state.cut.register(waker);
             *this.waker = Some(waker.clone());
         }
     }
 
     /// Lets the connection do what it can, and says until when to wait then: for its next step, or for its client.
+    #[inline]
     fn poll_connection(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -121,6 +122,7 @@ impl<C: GracefulConnection> Watched<C> {
 impl<C: GracefulConnection> Future for Watched<C> {
     type Output = Option<C::Output>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Registered before anything is looked at: what changes after the look wakes this task.
         self.as_mut().register(cx.waker());

@@ -50,8 +50,68 @@ impl<B, H> DrainBody<B, H> {
     }
 }
 
-impl<B, H> DrainBody<B, H> {
-    /// Ends the body, if it is ended at its moment and that has come.
+impl<B: Body + 'static, H: Hold> DrainBody<B, H> {
+    /// Asks the body for its next frame.
+    #[inline(always)]
+    fn poll_inner(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            *this.hold = None;
+            return Poll::Ready(None);
+        };
+        let polled = match this.hold {
+            Some(hold) if *this.asks => {
+                let entered = hold.current().enter();
+                let polled = inner.poll_frame(cx);
+                hold.ran(entered.leave());
+                polled
+            }
+            _ => inner.poll_frame(cx),
+        };
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            // In this order: a connection to the database may be in it.
+            this.inner.set(None);
+            *this.ending = None;
+            *this.hold = None;
+        }
+        // As it came: a frame is large.
+        polled
+    }
+
+    /// The next frame of a body that is ended at its moment.
+    #[cold]
+    fn poll_ended(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        if self.inner.is_some() && self.ending.as_ref().is_some_and(|it| it.is_leaving()) {
+            // Before the body is asked: one that always has something to send must be ended, too.
+            let _ = self.as_mut().poll_end(cx);
+        }
+        if self.inner.is_some() {
+            match self.as_mut().poll_inner(cx) {
+                Poll::Ready(polled) => {
+                    if let (Some(Ok(frame)), Some(ending)) = (&polled, self.project().ending) {
+                        ending.passed(frame);
+                    }
+                    return Poll::Ready(polled);
+                }
+                Poll::Pending => ready!(self.as_mut().poll_end(cx)),
+            }
+        }
+        let this = self.project();
+        if let Some(frame) = this.ending.as_mut().and_then(|ending| ending.last_frame()) {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        *this.ending = None;
+        *this.hold = None;
+        Poll::Ready(None)
+    }
+
+    /// Ends the body, if its moment has come.
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(ending) = this.ending else {
@@ -68,48 +128,13 @@ impl<B: Body + 'static, H: Hold> Body for DrainBody<B, H> {
     type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        if self.inner.is_some() && self.ending.as_ref().is_some_and(|it| it.is_leaving()) {
-            // Before the body is asked: one that always has something to send must be ended, too.
-            let _ = self.as_mut().poll_end(cx);
+        match self.ending {
+            None => self.poll_inner(cx),
+            Some(_) => self.poll_ended(cx),
         }
-        let mut this = self.as_mut().project();
-        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
-            let polled = match this.hold {
-                Some(hold) if *this.asks => {
-                    let entered = hold.current().enter();
-                    let polled = inner.poll_frame(cx);
-                    hold.ran(entered.leave());
-                    polled
-                }
-                _ => inner.poll_frame(cx),
-            };
-            match polled {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(ending) = this.ending {
-                        ending.passed(&frame);
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Poll::Ready(last) => {
-                    // In this order: a connection to the database may be in it.
-                    this.inner.set(None);
-                    *this.ending = None;
-                    *this.hold = None;
-                    return Poll::Ready(last);
-                }
-                Poll::Pending => ready!(self.as_mut().poll_end(cx)),
-            }
-        }
-        let this = self.project();
-        if let Some(frame) = this.ending.as_mut().and_then(|ending| ending.last_frame()) {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        *this.ending = None;
-        *this.hold = None;
-        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,13 +1,12 @@
 //! What is held while a request is in flight.
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use super::ending::Fate;
 use super::long::{fate, keep_for_close, lasts};
 use super::rules::is_probe;
-use crate::current::Current;
+use crate::current::{Current, Heard};
 use crate::drain::{SERVING, Ticket, Tracker};
 
 /// Held from before the handler is called until the response's body is over. Dropping it ends the request.
@@ -15,12 +14,12 @@ pub trait Hold {
     /// What a handler may ask for while it runs.
     fn current(&self) -> Current;
 
-    /// The handler, or the body, has run, and this is what was current then.
-    fn ran(&mut self, current: Option<Current>);
+    /// The handler, or the body, has run, and has said this.
+    fn ran(&mut self, heard: Option<Heard>);
 
     /// The handler has answered; the head has not been sent yet. `sized` says whether the body knows its size. Gives how it
     /// ends.
-    fn answered<B: Body>(&mut self, response: &mut Response<B>, sized: bool) -> Fate;
+    fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate;
 }
 
 /// What the layer holds for a request: counts it, and says `Connection: close` once the shutdown has begun.
@@ -53,13 +52,19 @@ impl RequestGuard {
         }
     }
 
-    /// The service has been called, and this was current then; its future has not been polled.
+    /// The service has been called, and has said this; its future has not been polled.
     #[inline]
-    pub(super) fn called(&mut self, current: Option<Current>) {
-        let Some(current) = current else { return };
-        self.lot = current.lot();
-        self.arrives &= !current.is_probe();
-        if current.lasts() {
+    pub(super) fn called(&mut self, heard: Option<Heard>) {
+        if let Some(heard) = heard {
+            self.heard(heard);
+        }
+    }
+
+    #[cold]
+    fn heard(&mut self, heard: Heard) {
+        self.lot = heard.lot();
+        self.arrives &= !heard.is_probe();
+        if heard.lasts() {
             self.keep_for_close();
         }
     }
@@ -78,27 +83,27 @@ impl Hold for RequestGuard {
     }
 
     #[inline]
-    fn ran(&mut self, current: Option<Current>) {
-        self.called(current);
+    fn ran(&mut self, heard: Option<Heard>) {
+        self.called(heard);
         if std::mem::take(&mut self.arrives) {
             self.tracker.arrived();
         }
     }
 
     #[inline]
-    fn answered<B: Body>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
+    fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
         if self.http1
             && self.tracker.stage() != SERVING
             && !leaves_http(self.connect, response.status())
         {
-            say_close(response);
+            say_close(response.headers_mut());
         }
         if !lasts(response, sized) {
             return Fate::Whole;
         }
         self.keep_for_close();
         match self.lasts {
-            true => fate(response, self.current()),
+            true => fate(response, sized, self.current()),
             false => Fate::Whole,
         }
     }
@@ -111,12 +116,12 @@ pub(crate) fn is_http1(version: Version) -> bool {
 
 /// Whether an HTTP/1 connection is an upgraded one or a tunnel after this answer (RFC 9110, sections 7.8 and 9.3.6). There is
 /// no next request on it, and an upgrade has a `Connection` header of its own.
+#[inline]
 pub(crate) fn leaves_http(connect: bool, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success())
 }
 
 /// Asks the client to leave (RFC 9112, section 9.6).
-pub(crate) fn say_close<B>(response: &mut Response<B>) {
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(CONNECTION, close);
+pub(crate) fn say_close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }

@@ -2,7 +2,6 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response};
-use http_body::Body;
 
 use super::ending::{Ending, Fate, How};
 use crate::current::Current;
@@ -81,11 +80,11 @@ pub(crate) fn keep_for_close(tracker: Tracker, ticket: &mut Option<Ticket>) -> b
 
 /// How the body of a response that lasts ends.
 #[cold]
-pub(crate) fn fate<B: Body>(response: &mut Response<B>, current: Current) -> Fate {
+pub(crate) fn fate<B>(response: &mut Response<B>, sized: bool, current: Current) -> Fate {
     let Some(moment) = current.moment() else {
         return Fate::Whole;
     };
-    match how(response, moment.shared()) {
+    match how(response, sized, moment.shared()) {
         How::NotByUs => Fate::Whole,
         how => Ending::new(moment, how).begin(response.headers_mut()),
     }
@@ -102,14 +101,14 @@ pub(crate) fn lasts<B>(response: &Response<B>, sized: bool) -> bool {
 }
 
 /// How a response that lasts is ended.
-fn how<B: Body>(response: &Response<B>, shared: &Shared) -> How {
+fn how<B>(response: &Response<B>, sized: bool, shared: &Shared) -> How {
     let headers = response.headers();
     let events = is_event_stream(headers);
     let ended = match response.extensions().get::<LongLived>() {
         Some(mark) => mark.ended,
         None => shared.event_streams().are_ended(),
     };
-    if !ended || response.body().size_hint().exact().is_some() {
+    if !ended || sized {
         return How::NotByUs;
     }
     if is_grpc(headers) {
