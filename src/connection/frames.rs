@@ -1,6 +1,7 @@
 //! Following an HTTP/2 connection's frames, as far as its end needs it.
 //!
-//! hyper does not say which responses have left: when a body is over, h2 may hold most of it for the client's window. And a server that leaves sends a first GOAWAY and a PING, and the second GOAWAY when the PING is answered (RFC 9113, section
+//! hyper does not say which responses have left: when a body is over, h2 may hold most of it for the client's window. And a
+//! server that leaves sends a first GOAWAY and a PING, and the second GOAWAY when the PING is answered (RFC 9113, section
 //! 6.8). hyper waits for that answer without end, and there is no way to tell it that it will not come. So its IO answers in
 //! the client's place, between two frames: then h2 does the rest as it would have.
 
@@ -99,7 +100,13 @@ impl Frames {
     }
 
     /// Gives what is left of the answer. `false` when there is nothing.
+    #[inline]
     pub(super) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        !self.answer.is_empty() && self.give_answer(buf)
+    }
+
+    #[cold]
+    fn give_answer(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let giving = self.answer.len().min(buf.remaining());
         buf.put_slice(&self.answer[..giving]);
         self.answer.drain(..giving);
@@ -164,13 +171,17 @@ struct Border {
 #[derive(Clone, Copy, Default)]
 struct Frame {
     head: [u8; HEAD],
-    /// The first bytes of it.
+    /// The first bytes of it, if they are [kept](Frame::keeps_payload).
     payload: [u8; PAYLOAD],
 }
 
 impl Frame {
     const fn kind(&self) -> u8 {
         self.head[3]
+    }
+
+    const fn keeps_payload(&self) -> bool {
+        matches!(self.kind(), PING | GOAWAY)
     }
 
     const fn has(&self, flag: u8) -> bool {
@@ -203,10 +214,7 @@ impl Border {
     fn follow(&mut self, mut bytes: &[u8], mut seen: impl FnMut(&Frame)) {
         while !bytes.is_empty() {
             if self.head < HEAD {
-                let taken = bytes.len().min(HEAD - self.head);
-                self.frame.head[self.head..self.head + taken].copy_from_slice(&bytes[..taken]);
-                self.head += taken;
-                bytes = &bytes[taken..];
+                bytes = self.follow_head(bytes);
                 if self.head < HEAD {
                     return;
                 }
@@ -214,9 +222,9 @@ impl Border {
                 self.kept = 0;
             }
             let taken = bytes.len().min(self.left);
-            let keep = taken.min(PAYLOAD - self.kept);
-            self.frame.payload[self.kept..self.kept + keep].copy_from_slice(&bytes[..keep]);
-            self.kept += keep;
+            if self.frame.keeps_payload() {
+                self.keep(&bytes[..taken]);
+            }
             self.left -= taken;
             bytes = &bytes[taken..];
             if self.left == 0 {
@@ -224,6 +232,32 @@ impl Border {
                 self.head = 0;
             }
         }
+    }
+
+    /// Returns what follows the head, or as much of it as is there.
+    #[inline]
+    fn follow_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match bytes.split_first_chunk() {
+            // Nearly always.
+            Some((whole, rest)) if self.head == 0 => {
+                self.frame.head = *whole;
+                self.head = HEAD;
+                rest
+            }
+            _ => {
+                let (part, rest) = bytes.split_at(bytes.len().min(HEAD - self.head));
+                self.frame.head[self.head..][..part.len()].copy_from_slice(part);
+                self.head += part.len();
+                rest
+            }
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, payload: &[u8]) {
+        let keep = payload.len().min(PAYLOAD - self.kept);
+        self.frame.payload[self.kept..][..keep].copy_from_slice(&payload[..keep]);
+        self.kept += keep;
     }
 }
 

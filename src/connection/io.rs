@@ -138,7 +138,7 @@ impl<I> Io<I> {
     }
 
     fn give_now(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        if self.sniffed.give(buf) {
+        if self.sniffed.is_left() && self.sniffed.give(buf) {
             return true;
         }
         let Some(frames) = &mut self.frames else {
