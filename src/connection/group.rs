@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::graceful::GracefulConnection;
+use super::peer::Peer;
 use super::raw::Raw;
 use super::state::{Connection, Home, Protocol};
 use super::timeouts::Timeouts;
@@ -178,13 +179,9 @@ impl Group {
         };
         let home: Arc<dyn Home> = Arc::clone(self) as _;
         let lot = random::mix(self.seed, list.opened);
-        let connection: Arc<Connection> = Arc::new(Connection::new(
-            self.handle.clone(),
-            home,
-            ticket,
-            lot,
-            peer,
-        ));
+        let peer = Peer::new(peer);
+        let connection = Connection::new(self.handle.clone(), home, ticket, lot, peer);
+        let connection = Arc::new(connection);
         list.add(Arc::downgrade(&connection));
         Some(connection)
     }

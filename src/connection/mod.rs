@@ -7,11 +7,12 @@
 //! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from, `last_call` what comes before
 //!   its close.
 //! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
-//! - `watched` tells a connection when its time has come, by the steps of its `course`, or `cut`s it; `graceful` says what each kind of connection makes of it.
+//! - `watched` tells a connection when its time has come, by the steps of its `course`, or `cut`s it; `graceful` says what
+//!   each kind of connection makes of it.
 //! - `patience` says how long it waits for its client, by the `timeouts` of its server.
 //! - `http` is our own kind: after the `handshake` it `sniff`s the version, then hyper serves it, over `io` and with
 //!   `service`. `frames` follows HTTP/2 where it has to be ended, `requests` names what is in flight,
-//!   and `account` what the connection was doing; `upgrades` are the requests that leave HTTP.
+//!   `peer` its client, and `account` says what the connection was doing; `upgrades` are the requests that leave HTTP.
 //! - `raw` is a connection that is none of this, of an accept loop of the user's.
 
 mod account;
@@ -30,6 +31,7 @@ mod listener;
 mod model;
 mod names;
 mod patience;
+mod peer;
 mod raw;
 mod requests;
 mod serve;

@@ -31,25 +31,23 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// `None` when requests are not named.
     #[inline]
     pub(super) fn new<B>(
         request: &Request<B>,
         generation: Generation,
         names: RequestNames,
-    ) -> Option<Self> {
+    ) -> Self {
         let path = match names {
             RequestNames::MethodAndPath => request.uri().path_and_query().cloned(),
-            RequestNames::Method => None,
-            RequestNames::Off => return None,
+            RequestNames::Method | RequestNames::Off => None,
         };
-        Some(InFlight {
+        InFlight {
             method: request.method().clone(),
             path,
             generation,
             since: Instant::now(),
             lasts: false,
-        })
+        }
     }
 
     /// Method and path, without the query: tokens live there.
@@ -65,13 +63,11 @@ impl Requests {
     /// Returns the place from which to remove it.
     #[inline]
     pub(super) fn add(&mut self, request: InFlight) -> Place {
-        match self.first {
-            Some(_) => self.add_more(request),
-            None => {
-                self.first = Some(request);
-                Place::MIN
-            }
+        if self.first.is_some() {
+            return self.add_more(request);
         }
+        self.first = Some(request);
+        Place::MIN
     }
 
     fn add_more(&mut self, request: InFlight) -> Place {
@@ -131,18 +127,11 @@ mod tests {
             };
             let request = Request::builder().version(Version::HTTP_11).uri(uri);
             let request = request.body(()).unwrap();
-            let name = |names| {
-                let named = InFlight::new(&request, Generation::Early, names)?;
-                Some(named.name())
-            };
+            let name = |names| InFlight::new(&request, Generation::Early, names).name();
 
             let path = target.split(['?', '#']).next().unwrap();
-            assert_eq!(
-                name(RequestNames::MethodAndPath).unwrap(),
-                format!("GET {path}")
-            );
-            assert_eq!(name(RequestNames::Method).unwrap(), "GET");
-            assert_eq!(name(RequestNames::Off), None);
+            assert_eq!(name(RequestNames::MethodAndPath), format!("GET {path}"));
+            assert_eq!(name(RequestNames::Method), "GET");
         });
     }
 }

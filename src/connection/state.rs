@@ -1,6 +1,5 @@
 //! What the parts of one connection share: its IO, its service, its requests, and whoever watches it.
 
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 
 use super::cut::Cut;
 use super::names::RequestNames;
+use super::peer::Peer;
 use super::requests::{InFlight, Place, Requests};
 use super::timeouts::Timeouts;
 use crate::drain::{Generation, SERVING, Ticket};
@@ -22,7 +22,7 @@ pub(super) trait Home: Source {
 }
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
-pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
+pub(super) struct Connection {
     pub(super) handle: ShutdownHandle,
     /// The list in which the coordinator finds this connection: it lives as long as one of its connections does.
     home: Arc<dyn Home>,
@@ -57,7 +57,7 @@ pub(super) struct Connection<A: ?Sized = dyn Debug + Send + Sync> {
     /// The requests in flight. Locked by this connection, and by the report.
     requests: Mutex<Requests>,
     ticket: Option<Ticket>,
-    pub(super) peer: A,
+    pub(super) peer: Peer,
 }
 
 /// What is known of a connection's protocol.
@@ -103,14 +103,14 @@ pub(super) enum Awaits {
     End,
 }
 
-impl<A> Connection<A> {
+impl Connection {
     /// A connection without a ticket is not counted, told or refused: an admin server's.
     pub(super) fn new(
         handle: ShutdownHandle,
         home: Arc<dyn Home>,
         ticket: Option<Ticket>,
         lot: u64,
-        peer: A,
+        peer: Peer,
     ) -> Self {
         Connection {
             handle,
@@ -138,7 +138,8 @@ impl<A> Connection<A> {
     }
 }
 
-impl<A: ?Sized> Connection<A> {
+impl Connection {
+    #[inline]
     pub(super) const fn is_counted(&self) -> bool {
         self.ticket.is_some()
     }
@@ -149,6 +150,7 @@ impl<A: ?Sized> Connection<A> {
         self.handle.shared.tracker().stage() == SERVING
     }
 
+    #[inline]
     pub(super) fn timeouts(&self) -> &Timeouts {
         self.home.timeouts()
     }
@@ -160,6 +162,7 @@ impl<A: ?Sized> Connection<A> {
         }
     }
 
+    #[inline]
     pub(super) fn protocol(&self) -> Protocol {
         const ALL: [Protocol; 6] = [
             Protocol::Unseen,
@@ -172,11 +175,13 @@ impl<A: ?Sized> Connection<A> {
         ALL[usize::from(self.protocol.load(Ordering::Relaxed))]
     }
 
+    #[inline]
     fn is_http2(&self) -> bool {
         self.protocol.load(Ordering::Relaxed) == Protocol::Http2 as u8
     }
 
     /// Whether its moment lies in the past.
+    #[inline]
     pub(super) fn says_close(&self) -> bool {
         self.says_close.load(Ordering::Relaxed)
     }
@@ -186,6 +191,7 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// How many requests have come on it.
+    #[inline]
     pub(super) fn requested(&self) -> u32 {
         self.requested.load(Ordering::Relaxed)
     }
@@ -238,16 +244,19 @@ impl<A: ?Sized> Connection<A> {
 
     /// Whether it waits for the rest of a head, as far as that can be known: what comes after a request with a body may
     /// belong to the body still. In normal service nobody is closed on a guess.
+    #[inline]
     fn awaits_head(&self) -> bool {
         let known = || !self.after_body.load(Ordering::Relaxed) || !self.is_serving();
         self.is_mid_head() && self.in_flight() == 0 && known()
     }
 
+    #[inline]
     pub(super) fn is_mid_head(&self) -> bool {
         self.mid_head.load(Ordering::Relaxed)
     }
 
     /// How many requests are in flight.
+    #[inline]
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Acquire)
     }
@@ -264,6 +273,7 @@ impl<A: ?Sized> Connection<A> {
         u32::from(self.in_flight() == 0 && self.unflushed.load(Ordering::Relaxed))
     }
 
+    #[inline]
     pub(super) fn set_unanswered(&self, streams: usize) {
         let streams = streams as u32;
         let before = self.unanswered.swap(streams, Ordering::Relaxed);
@@ -281,6 +291,7 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// Wakes its task, if that has waited for this.
+    #[inline]
     fn became_idle(&self) {
         // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
         let asked = || self.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
@@ -290,6 +301,7 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// Whether every request on it has got the whole of its response.
+    #[inline]
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight() == 0 && self.sending() == 0
     }
@@ -308,10 +320,12 @@ impl<A: ?Sized> Connection<A> {
         u32::from(self.is_upgraded()) + self.tunnels()
     }
 
+    #[inline]
     pub(super) fn is_upgraded(&self) -> bool {
         self.cut.is_upgraded()
     }
 
+    #[inline]
     pub(super) fn pong(&self) -> Pong {
         const ALL: [Pong; 4] = [Pong::NotAsked, Pong::Awaited, Pong::Overdue, Pong::Come];
         ALL[usize::from(self.pong.load(Ordering::Relaxed))]
@@ -337,6 +351,7 @@ impl<A: ?Sized> Connection<A> {
     }
 
     /// hyper holds nothing that is still to be written: it flushes its IO only then.
+    #[inline]
     pub(super) fn flushed(&self) {
         if self.in_flight.load(Ordering::Relaxed) == 0 && self.unflushed.load(Ordering::Relaxed) {
             self.unflushed.store(false, Ordering::Relaxed);
@@ -354,15 +369,23 @@ impl<A: ?Sized> Connection<A> {
     ) -> Option<Place> {
         self.mid_head.store(false, Ordering::Relaxed);
         self.unflushed.store(true, Ordering::Relaxed);
-        self.after_body
-            .store(!request.body().is_end_stream(), Ordering::Relaxed);
+        // HTTP/2 tells its requests apart, and h2 would take a lock to answer.
+        if !self.is_http2() {
+            let has_body = !request.body().is_end_stream();
+            self.after_body.store(has_body, Ordering::Relaxed);
+        }
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         // All of its requests begin in its own task: nobody else writes this.
         let before = self.requested();
         self.requested
             .store(before.wrapping_add(1), Ordering::Relaxed);
-        let named = InFlight::new(request, generation, names)?;
-        Some(self.requests().add(named))
+        match names {
+            RequestNames::Off => None,
+            names => {
+                let request = InFlight::new(request, generation, names);
+                Some(self.requests().add(request))
+            }
+        }
     }
 
     /// A request is over.
@@ -391,12 +414,13 @@ impl<A: ?Sized> Connection<A> {
         }
     }
 
+    #[inline]
     pub(super) fn requests(&self) -> MutexGuard<'_, Requests> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<A: ?Sized> Drop for Connection<A> {
+impl Drop for Connection {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
         if self.cut.end() && self.is_counted() && shared.tracker().stage() != SERVING {
