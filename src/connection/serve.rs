@@ -268,8 +268,7 @@ impl<S, X, H> Spawner<S, X, H> {
         };
         let service = ConnectionService {
             inner: self.service.clone(),
-            extension: self.extension.clone(),
-            peer,
+            extension: self.extension.of(peer),
             names: self.names,
             upgrades: self.upgrades,
             state: Arc::clone(&state),

@@ -219,12 +219,29 @@ impl<X, H> fmt::Debug for Server<X, H> {
 
 /// Puts something into a request's extensions. Closed: nothing, or what [`Server::request_extension`] was given.
 pub trait RequestExtension<P>: Clone + Send + Sync + 'static {
+    /// Itself, with the peer of one connection: no peer is kept where none is looked at.
     #[doc(hidden)]
-    fn insert(&self, peer: &P, extensions: &mut Extensions);
+    type Of: Insert;
+
+    #[doc(hidden)]
+    fn of(&self, peer: P) -> Self::Of;
+}
+
+/// The same, for one connection.
+pub trait Insert: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn insert(&self, extensions: &mut Extensions);
 }
 
 impl<P> RequestExtension<P> for () {
-    fn insert(&self, _: &P, _: &mut Extensions) {}
+    type Of = ();
+
+    fn of(&self, _: P) {}
+}
+
+impl Insert for () {
+    #[inline]
+    fn insert(&self, _: &mut Extensions) {}
 }
 
 /// What [`Server::request_extension`] was given.
@@ -245,10 +262,39 @@ impl<F: Clone, T> Clone for PeerExtension<F, T> {
 impl<F, P, T> RequestExtension<P> for PeerExtension<F, T>
 where
     F: Fn(&P) -> T + Clone + Send + Sync + 'static,
+    P: Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    fn insert(&self, peer: &P, extensions: &mut Extensions) {
-        extensions.insert((self.make)(peer));
+    type Of = OfPeer<F, P>;
+
+    fn of(&self, peer: P) -> OfPeer<F, P> {
+        OfPeer {
+            make: self.make.clone(),
+            peer,
+        }
+    }
+}
+
+/// What [`Server::request_extension`] was given, and a connection's peer.
+pub struct OfPeer<F, P> {
+    make: F,
+    peer: P,
+}
+
+impl<F, P, T> Insert for OfPeer<F, P>
+where
+    F: Fn(&P) -> T + Send + Sync + 'static,
+    P: Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    fn insert(&self, extensions: &mut Extensions) {
+        extensions.insert((self.make)(&self.peer));
+    }
+}
+
+impl<F, P> fmt::Debug for OfPeer<F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfPeer").finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::names::RequestNames;
 use super::requests::Place;
-use super::server::RequestExtension;
+use super::server::Insert;
 use super::state::Connection;
 use super::upgrades::{self, RefuseUpgrades};
 use crate::current::{Current, Heard};
@@ -22,19 +22,18 @@ use crate::request::{
 };
 
 /// Passes the requests of one connection on to the application's service.
-pub(super) struct ConnectionService<S, X, A> {
+pub(super) struct ConnectionService<S, X> {
     pub(super) inner: S,
     pub(super) extension: X,
-    pub(super) peer: A,
     pub(super) names: RequestNames,
     pub(super) upgrades: RefuseUpgrades,
     pub(super) state: Arc<Connection>,
 }
 
-impl<S, X, A, B> hyper::service::Service<Request<Incoming>> for ConnectionService<S, X, A>
+impl<S, X, B> hyper::service::Service<Request<Incoming>> for ConnectionService<S, X>
 where
     S: tower_service::Service<Request<Incoming>, Response = Response<B>> + Clone,
-    X: RequestExtension<A>,
+    X: Insert,
     B: Body,
 {
     type Response = Response<DrainBody<B, InFlight>>;
@@ -63,12 +62,12 @@ fn refused(version: Version) -> Response<()> {
     response
 }
 
-impl<S, X, A> ConnectionService<S, X, A> {
+impl<S, X> ConnectionService<S, X> {
     /// Counts a request; `None` when that is over.
     #[inline(never)]
     fn begin(&self, request: &mut Request<Incoming>) -> Option<InFlight>
     where
-        X: RequestExtension<A>,
+        X: Insert,
     {
         let mut arrives = false;
         let (ticket, generation) = if self.state.is_counted() {
@@ -88,7 +87,7 @@ impl<S, X, A> ConnectionService<S, X, A> {
         } else {
             (None, Generation::Early)
         };
-        self.extension.insert(&self.peer, request.extensions_mut());
+        self.extension.insert(request.extensions_mut());
         Some(InFlight {
             place: self.state.begin(request, generation, self.names),
             http1: is_http1(request.version()),
