@@ -52,8 +52,6 @@ pin_project! {
         ending: bool,
         // Whether HTTP/2 gets its GOAWAY at its moment.
         goaway: bool,
-        // Until hyper has them.
-        parts: Option<Parts<V>>,
         #[pin]
         stage: Stage<F, I, V>,
         state: Arc<Connection>,
@@ -66,12 +64,14 @@ pin_project! {
     where
         V: HttpService<Incoming>,
     {
+        // The parts lie in the stages that come before hyper has them: not beside what hyper makes of them.
         Handshaking {
             #[pin]
             handshake: F,
+            parts: Option<Parts<V>>,
         },
         Sniffing {
-            io: Option<Io<I>>,
+            sniffing: Option<(Io<I>, Parts<V>)>,
         },
         // Nothing came on it.
         Ending {
@@ -81,12 +81,14 @@ pin_project! {
             #[pin]
             inner: http1::UpgradeableConnection<TokioIo<Io<I>>, V>,
         },
+        // On the heap: it is twice as large as all the rest, and idle connections are HTTP/1's as a rule.
         Http2 {
-            #[pin]
-            inner: http2::Connection<TokioIo<Io<I>>, V, TokioExecutor>,
+            inner: Pin<Box<http2::Connection<TokioIo<Io<I>>, V, TokioExecutor>>>,
         },
     }
 }
+
+const POLLED_AGAIN: &str = "polled after it was over";
 
 /// What hyper needs, beside the IO.
 pub(super) struct Parts<V> {
@@ -101,8 +103,10 @@ impl<F, I, V: HttpService<Incoming>> HttpConnection<F, I, V> {
             asked: false,
             ending: false,
             goaway,
-            parts: Some(parts),
-            stage: Stage::Handshaking { handshake },
+            stage: Stage::Handshaking {
+                handshake,
+                parts: Some(parts),
+            },
             state,
         }
     }
@@ -127,27 +131,28 @@ where
             self.as_mut().say_goaway();
             let mut this = self.as_mut().project();
             let next = match this.stage.as_mut().project() {
-                StageProj::Handshaking { handshake } => {
+                StageProj::Handshaking { handshake, parts } => {
                     let io = ready!(handshake.poll(cx))?;
                     this.state.set_protocol(Protocol::Unknown);
+                    let io = Io::new(io, Arc::clone(this.state));
+                    let parts = parts.take().expect(POLLED_AGAIN);
                     Stage::Sniffing {
-                        io: Some(Io::new(io, Arc::clone(this.state))),
+                        sniffing: Some((io, parts)),
                     }
                 }
-                StageProj::Sniffing { io: sniffing } => {
-                    let io = sniffing.as_mut().expect("polled after it was over");
+                StageProj::Sniffing { sniffing } => {
+                    let (io, _) = sniffing.as_mut().expect(POLLED_AGAIN);
                     let protocol = ready!(io.poll_sniff(cx))?;
-                    let io = sniffing.take().expect("there a moment ago");
+                    let (io, parts) = sniffing.take().expect(POLLED_AGAIN);
                     let Some(protocol) = protocol else {
                         this.stage.set(Stage::Ending { io });
                         continue;
                     };
                     let io = TokioIo::new(io);
-                    let Parts { service, builders } =
-                        this.parts.take().expect("taken once, for the one version");
+                    let Parts { service, builders } = parts;
                     match protocol {
                         Protocol::Http2 => Stage::Http2 {
-                            inner: builders.http2.serve_connection(io, service),
+                            inner: Box::pin(builders.http2.serve_connection(io, service)),
                         },
                         _ => Stage::Http1 {
                             inner: builders.http1.serve_connection(io, service).with_upgrades(),
@@ -158,7 +163,7 @@ where
                     return Pin::new(io).poll_shutdown(cx).map_err(Into::into);
                 }
                 StageProj::Http1 { inner } => return inner.poll(cx).map_err(Into::into),
-                StageProj::Http2 { inner } => match inner.poll(cx) {
+                StageProj::Http2 { inner } => match inner.as_mut().poll(cx) {
                     // The last response has just been sent: h2 has to be polled for the GOAWAY.
                     Poll::Pending if self.as_mut().owes_goaway() => continue,
                     poll => return poll.map_err(Into::into),
@@ -186,7 +191,7 @@ where
         }
         let this = self.project();
         if let StageProj::Http2 { inner } = this.stage.project() {
-            inner.graceful_shutdown();
+            inner.as_mut().graceful_shutdown();
             this.state.set_pong(Pong::Awaited);
         }
     }
