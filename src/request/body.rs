@@ -50,13 +50,13 @@ impl<B, H> DrainBody<B, H> {
     }
 }
 
+/// What a body says when it is asked for its next frame.
+type Next<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 impl<B: Body + 'static, H: Hold> DrainBody<B, H> {
     /// Asks the body for its next frame.
     #[inline(always)]
-    fn poll_inner(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<B> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             *this.hold = None;
@@ -83,10 +83,7 @@ impl<B: Body + 'static, H: Hold> DrainBody<B, H> {
 
     /// The next frame of a body that is ended at its moment.
     #[cold]
-    fn poll_ended(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_ended(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<B> {
         if self.inner.is_some() && self.ending.as_ref().is_some_and(|it| it.is_leaving()) {
             // Before the body is asked: one that always has something to send must be ended, too.
             let _ = self.as_mut().poll_end(cx);
