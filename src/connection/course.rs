@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::graceful::{GracefulConnection, sealed::Token};
-use super::patience::Leaving;
 use super::state::Connection;
 use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
@@ -23,6 +22,13 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(super) struct Course {
     step: Step,
     leaving: Option<Leaving>,
+}
+
+/// When a shutdown began, and a connection's own moment in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    pub(super) t0: Instant,
+    pub(super) moment: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,25 +57,16 @@ impl Course {
         self.leaving
     }
 
-    /// Takes every step whose time has come. Returns when the next one is due.
-    #[inline]
-    pub(super) fn advance<C: GracefulConnection>(
-        &mut self,
-        state: &Connection,
-        connection: Pin<&mut C>,
-    ) -> Option<Instant> {
-        match state.is_serving() || !state.is_counted() {
-            true => None,
-            false => self.advance_now(state, connection),
-        }
-    }
-
+    /// Takes every step whose time has come, from the shutdown's beginning on. Returns when the next one is due.
     #[cold]
-    fn advance_now<C: GracefulConnection>(
+    pub(super) fn advance<C: GracefulConnection>(
         &mut self,
         state: &Connection,
         mut connection: Pin<&mut C>,
     ) -> Option<Instant> {
+        if !state.is_counted() {
+            return None;
+        }
         let handle = &state.handle;
         let now = Instant::now();
         loop {

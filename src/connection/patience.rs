@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::course::{Course, Leaving};
 use super::state::{Awaits, Connection};
 use super::timeouts::Limit;
 
@@ -32,23 +33,12 @@ impl Waiting {
     }
 }
 
-/// When a shutdown began, and a connection's own moment in it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Leaving {
-    pub(super) t0: Instant,
-    pub(super) moment: Instant,
-}
-
 impl Patience {
     /// Until when to wait for the client, after the connection has done what it could. `None`: without end.
     #[inline]
-    pub(super) fn due(
-        &mut self,
-        connection: &Connection,
-        leaving: Option<Leaving>,
-    ) -> Option<Instant> {
+    pub(super) fn due(&mut self, connection: &Connection, course: &Course) -> Option<Instant> {
         match connection.awaits() {
-            Some(awaits) => self.until(awaits, connection, leaving),
+            Some(awaits) => self.until(awaits, connection, course.leaving()),
             None => {
                 self.waiting = None;
                 None

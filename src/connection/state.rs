@@ -176,8 +176,13 @@ impl Connection {
     }
 
     #[inline]
+    fn is(&self, protocol: Protocol) -> bool {
+        self.protocol.load(Ordering::Relaxed) == protocol as u8
+    }
+
+    #[inline]
     fn is_http2(&self) -> bool {
-        self.protocol.load(Ordering::Relaxed) == Protocol::Http2 as u8
+        self.is(Protocol::Http2)
     }
 
     /// Whether its moment lies in the past.
@@ -232,13 +237,23 @@ impl Connection {
         if self.lingering.load(Ordering::Relaxed) {
             return Some(Awaits::End);
         }
+        if self.is(Protocol::Http1) {
+            return self.awaits_head().then_some(Awaits::Head);
+        }
+        if self.is(Protocol::Http2) {
+            return (self.pong() == Pong::Awaited).then_some(Awaits::Pong);
+        }
+        self.awaits_version()
+    }
+
+    /// What it waits for before it is HTTP.
+    #[cold]
+    fn awaits_version(&self) -> Option<Awaits> {
         match self.protocol() {
-            Protocol::Unseen | Protocol::Raw => None,
             Protocol::Handshake => Some(Awaits::Handshake),
             Protocol::Unknown if self.is_mid_head() => Some(Awaits::Preface),
             Protocol::Unknown => Some(Awaits::FirstByte),
-            Protocol::Http1 => self.awaits_head().then_some(Awaits::Head),
-            Protocol::Http2 => (self.pong() == Pong::Awaited).then_some(Awaits::Pong),
+            _ => None,
         }
     }
 
@@ -360,7 +375,7 @@ impl Connection {
     }
 
     /// A request's head is complete. Returns the place under which it is named.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin<B: Body>(
         &self,
         request: &Request<B>,
@@ -381,11 +396,19 @@ impl Connection {
             .store(before.wrapping_add(1), Ordering::Relaxed);
         match names {
             RequestNames::Off => None,
-            names => {
-                let request = InFlight::new(request, generation, names);
-                Some(self.requests().add(request))
-            }
+            names => Some(self.name_request(request, generation, names)),
         }
+    }
+
+    #[inline(never)]
+    fn name_request<B>(
+        &self,
+        request: &Request<B>,
+        generation: Generation,
+        names: RequestNames,
+    ) -> Place {
+        let request = InFlight::new(request, generation, names);
+        self.requests().add(request)
     }
 
     /// A request is over.

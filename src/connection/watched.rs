@@ -53,16 +53,23 @@ impl<C> Watched<C> {
 }
 
 impl<C: GracefulConnection> Watched<C> {
-    /// Makes sure that the coordinator wakes this task. In normal service that is one comparison when the task has not
-    /// changed, which it hardly ever does. Later it is done anew each time: waking has used the waker up.
+    /// Makes sure that the coordinator wakes this task, then says whether it is in normal service. There that is one
+    /// comparison when the task has not changed, which it hardly ever does.
     #[inline]
-    fn register(self: Pin<&mut Self>, waker: &Waker) {
+    fn register(&self, waker: &Waker) -> bool {
+        let known = self.waker.as_ref().is_some_and(|old| old.will_wake(waker));
+        known && self.state.is_serving()
+    }
+
+    /// Later it is done anew each time: waking uses the waker up.
+    #[cold]
+    fn register_anew(self: Pin<&mut Self>, waker: &Waker) -> bool {
         let this = self.project();
-        let known = this.waker.as_ref().is_some_and(|old| old.will_wake(waker));
-        if !known || !this.state.is_serving() {
-            this.state.cut.register(waker);
-            *this.waker = Some(waker.clone());
-        }
+        this.state.cut.register(waker);
+        let serving = this.state.is_serving();
+        let stays = serving && !this.state.is_ending();
+        *this.waker = stays.then(|| waker.clone());
+        serving
     }
 
     /// Lets the connection do what it can, and says until when to wait then: for its next step, or for its client.
@@ -70,6 +77,7 @@ impl<C: GracefulConnection> Watched<C> {
     fn poll_connection(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
+        serving: bool,
     ) -> ControlFlow<C::Output, Option<Instant>> {
         let this = self.project();
         let (course, patience, state) = (this.course, this.patience, this.state);
@@ -77,12 +85,17 @@ impl<C: GracefulConnection> Watched<C> {
             .connection
             .as_pin_mut()
             .expect("polled after it was over");
-        let step = course.advance(state, connection.as_mut());
+        let step = match serving {
+            true => None,
+            false => course.advance(state, connection.as_mut()),
+        };
         if let Poll::Ready(output) = connection.poll(cx) {
             return ControlFlow::Break(output);
         }
-        let client = patience.due(state, course.leaving());
-        ControlFlow::Continue(step.into_iter().chain(client).min())
+        ControlFlow::Continue(match patience.due(state, course) {
+            None => step,
+            client => step.into_iter().chain(client).min(),
+        })
     }
 
     /// Ready when it is `due`, or earlier: the timer may be set for what has been over since.
@@ -100,8 +113,7 @@ impl<C: GracefulConnection> Watched<C> {
     /// The client has been waited for long enough. Returns whether the connection is to be dropped for it.
     fn give_up(self: Pin<&mut Self>) -> bool {
         let this = self.project();
-        let leaving = this.course.leaving();
-        let over = this.patience.due(this.state, leaving);
+        let over = this.patience.due(this.state, this.course);
         if over.is_none_or(|due| Instant::now() < due) {
             return false;
         }
@@ -111,7 +123,11 @@ impl<C: GracefulConnection> Watched<C> {
         let connection = this.state.name();
         tracing::debug!(target: "lameduck", connection, ?awaits, "waited long enough");
         match awaits {
-            Awaits::FirstByte | Awaits::Preface | Awaits::Head => this.state.give_up(),
+            Awaits::FirstByte | Awaits::Preface | Awaits::Head => {
+                this.state.give_up();
+                // From now on it is woken also by its requests' ends.
+                *this.waker = None;
+            }
             Awaits::Pong => this.state.set_pong(Pong::Overdue),
             Awaits::Handshake | Awaits::End => return true,
         }
@@ -125,12 +141,13 @@ impl<C: GracefulConnection> Future for Watched<C> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Registered before anything is looked at: what changes after the look wakes this task.
-        self.as_mut().register(cx.waker());
+        let waker = cx.waker();
+        let serving = self.register(waker) || self.as_mut().register_anew(waker);
         loop {
             if self.state.cut.is_cut() {
                 break;
             }
-            let due = match self.as_mut().poll_connection(cx) {
+            let due = match self.as_mut().poll_connection(cx, serving) {
                 ControlFlow::Continue(Some(due)) => due,
                 ControlFlow::Continue(None) => return Poll::Pending,
                 ControlFlow::Break(output) => return Poll::Ready(Some(output)),
@@ -155,11 +172,16 @@ impl<C> fmt::Debug for Watched<C> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
     use tokio::sync::oneshot;
+    use tokio::time::advance;
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::super::group::Group;
     use super::super::raw::Raw;
+    use super::super::state::Protocol;
     use super::super::timeouts::Timeouts;
     use super::*;
     use crate::{Plan, ShutdownCoordinator};
@@ -182,5 +204,34 @@ mod tests {
         // The task's own.
         assert_eq!(task.waker_ref_count(), 1);
         drop(state);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_was_given_up_is_woken_by_its_requests_and_by_the_cut() {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let limit = Duration::from_secs(1);
+        let timeouts = Timeouts::new().head(limit, limit);
+        let group = Group::new(&shutdown.handle(), true, timeouts);
+        let state = group.open("a peer").expect("nothing is over");
+        state.set_protocol(Protocol::Http1);
+        state.received(b"G");
+        let watched = Watched::new(Raw::new(pending::<()>()), Arc::clone(&state));
+        let mut task = task::spawn(watched);
+        assert_pending!(task.poll());
+        advance(limit).await;
+        assert_pending!(task.poll());
+        assert!(state.is_ending());
+
+        // Its requests are over, one after the other.
+        for _ in 0..2 {
+            state.cut.wake();
+            assert!(task.is_woken());
+            assert_pending!(task.poll());
+        }
+        assert!(!state.handle.is_shutting_down());
+        assert!(task.course.leaving().is_none());
+        state.cut.cut();
+        assert!(task.is_woken());
+        assert!(assert_ready!(task.poll()).is_none());
     }
 }
