@@ -128,54 +128,35 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            self.as_mut().say_goaway();
-            let mut this = self.as_mut().project();
-            let next = match this.stage.as_mut().project() {
-                StageProj::Handshaking { handshake, parts } => {
-                    let io = ready!(handshake.poll(cx))?;
-                    this.state.set_protocol(Protocol::Unknown);
-                    let io = Io::new(io, Arc::clone(this.state));
-                    let parts = parts.take().expect(POLLED_AGAIN);
-                    Stage::Sniffing {
-                        sniffing: Some((io, parts)),
+            let this = self.as_mut().project();
+            match this.stage.project() {
+                StageProj::Http1 { inner } => return inner.poll(cx).map_err(Into::into),
+                StageProj::Http2 { inner } => {
+                    let (asked, ending) = (*this.asked && *this.goaway, *this.ending);
+                    if owes_goaway(asked, ending, this.state) {
+                        inner.as_mut().graceful_shutdown();
+                        this.state.set_pong(Pong::Awaited);
                     }
-                }
-                StageProj::Sniffing { sniffing } => {
-                    let (io, _) = sniffing.as_mut().expect(POLLED_AGAIN);
-                    let protocol = ready!(io.poll_sniff(cx))?;
-                    let (io, parts) = sniffing.take().expect(POLLED_AGAIN);
-                    let Some(protocol) = protocol else {
-                        this.stage.set(Stage::Ending { io });
-                        continue;
-                    };
-                    let io = TokioIo::new(io);
-                    let Parts { service, builders } = parts;
-                    match protocol {
-                        Protocol::Http2 => Stage::Http2 {
-                            inner: Box::pin(builders.http2.serve_connection(io, service)),
-                        },
-                        _ => Stage::Http1 {
-                            inner: builders.http1.serve_connection(io, service).with_upgrades(),
-                        },
+                    match inner.as_mut().poll(cx) {
+                        // The last response has just been sent: h2 has to be polled for the GOAWAY.
+                        Poll::Pending if owes_goaway(asked, ending, this.state) => {}
+                        poll => return poll.map_err(Into::into),
                     }
                 }
                 StageProj::Ending { io } => {
                     return Pin::new(io).poll_shutdown(cx).map_err(Into::into);
                 }
-                StageProj::Http1 { inner } => return inner.poll(cx).map_err(Into::into),
-                StageProj::Http2 { inner } => match inner.as_mut().poll(cx) {
-                    // The last response has just been sent: h2 has to be polled for the GOAWAY.
-                    Poll::Pending if self.as_mut().owes_goaway() => continue,
-                    poll => return poll.map_err(Into::into),
-                },
-            };
-            this.stage.set(next);
+                StageProj::Handshaking { .. } | StageProj::Sniffing { .. } => {
+                    ready!(self.as_mut().poll_begin(cx))?;
+                }
+            }
         }
     }
 }
 
 impl<F, I, V, B> HttpConnection<F, I, V>
 where
+    F: Future<Output = io::Result<I>>,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: HttpService<Incoming, ResBody = B>,
     V::Error: Into<BoxError>,
@@ -184,23 +165,47 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// Sends HTTP/2's first GOAWAY when it is time.
-    fn say_goaway(mut self: Pin<&mut Self>) {
-        if !self.as_mut().owes_goaway() {
-            return;
-        }
-        let this = self.project();
-        if let StageProj::Http2 { inner } = this.stage.project() {
-            inner.as_mut().graceful_shutdown();
-            this.state.set_pong(Pong::Awaited);
-        }
+    /// Goes one stage on, before there is HTTP. Apart from the rest, so that a request does not pass it.
+    #[cold]
+    fn poll_begin(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let mut this = self.project();
+        let next = match this.stage.as_mut().project() {
+            StageProj::Handshaking { handshake, parts } => {
+                let io = ready!(handshake.poll(cx))?;
+                this.state.set_protocol(Protocol::Unknown);
+                let io = Io::new(io, Arc::clone(this.state));
+                let parts = parts.take().expect(POLLED_AGAIN);
+                Stage::Sniffing {
+                    sniffing: Some((io, parts)),
+                }
+            }
+            StageProj::Sniffing { sniffing } => {
+                let (io, _) = sniffing.as_mut().expect(POLLED_AGAIN);
+                let protocol = ready!(io.poll_sniff(cx))?;
+                let (io, Parts { service, builders }) = sniffing.take().expect(POLLED_AGAIN);
+                match protocol {
+                    None => Stage::Ending { io },
+                    Some(Protocol::Http2) => Stage::Http2 {
+                        inner: Box::pin(builders.http2.serve_connection(TokioIo::new(io), service)),
+                    },
+                    Some(_) => Stage::Http1 {
+                        inner: builders
+                            .http1
+                            .serve_connection(TokioIo::new(io), service)
+                            .with_upgrades(),
+                    },
+                }
+            }
+            _ => return Poll::Ready(Ok(())),
+        };
+        this.stage.set(next);
+        Poll::Ready(Ok(()))
     }
+}
 
-    fn owes_goaway(self: Pin<&mut Self>) -> bool {
-        let this = self.project();
-        let due = (*this.asked && *this.goaway) || (*this.ending && this.state.is_idle());
-        due && this.state.pong() == Pong::NotAsked
-    }
+/// Whether it is time for HTTP/2's first GOAWAY.
+fn owes_goaway(asked: bool, ending: bool, state: &Connection) -> bool {
+    (asked || (ending && state.is_idle())) && state.pong() == Pong::NotAsked
 }
 
 impl<F, I, V, B> GracefulConnection for HttpConnection<F, I, V>
