@@ -129,7 +129,7 @@ pub(crate) struct Entered {
 impl Entered {
     /// What the handler has said; `None` when that is nothing.
     #[inline]
-    pub(crate) fn leave(self) -> Option<Heard> {
+    pub(crate) fn heard(&self) -> Option<Heard> {
         match SAID.get() {
             Said::NOTHING => None,
             said => Some(Heard {

@@ -119,6 +119,7 @@ impl<I> Io<I> {
         }
     }
 
+    #[inline(never)]
     fn sent_frames<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, mut left: usize) {
         let Some(frames) = &mut self.frames else {
             return;
@@ -137,6 +138,7 @@ impl<I> Io<I> {
         (self.sniffed.is_left() || self.frames.is_some()) && self.give_now(buf)
     }
 
+    #[inline(never)]
     fn give_now(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         if self.sniffed.is_left() && self.sniffed.give(buf) {
             return true;
@@ -207,6 +209,7 @@ impl<I: AsyncRead + Unpin> Io<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -249,6 +252,7 @@ fn cut_off() -> io::Error {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
+    #[inline]
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -260,6 +264,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
         Poll::Ready(Ok(written))
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
@@ -291,6 +296,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -302,6 +308,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
         Poll::Ready(Ok(written))
     }
 
+    #[inline]
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
     }

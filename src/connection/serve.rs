@@ -301,6 +301,7 @@ where
 {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(Err(error)) = ready!(self.project().watched.poll(cx)) {
             tracing::debug!(target: "lameduck", %error, "connection failed");

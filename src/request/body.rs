@@ -26,18 +26,24 @@ pin_project! {
 }
 
 impl<B, H> DrainBody<B, H> {
-    pub(super) fn open(inner: B, hold: H, fate: Fate, sized: bool) -> Self {
-        let (inner, ending) = match fate {
-            Fate::Whole => (Some(inner), None),
-            Fate::Ended(ending) => (Some(inner), Some(ending)),
-            Fate::Over => (None, None),
-        };
+    #[inline]
+    pub(super) fn open(inner: B, hold: Option<H>, asks: bool) -> Self {
         DrainBody {
-            inner,
-            ending,
-            asks: !sized,
-            hold: Some(hold),
+            inner: Some(inner),
+            ending: None,
+            asks,
+            hold,
         }
+    }
+
+    #[cold]
+    pub(super) fn end_by(mut self, fate: Fate) -> Self {
+        match fate {
+            Fate::Whole => {}
+            Fate::Ended(ending) => self.ending = Some(ending),
+            Fate::Over => self.inner = None,
+        }
+        self
     }
 
     pub(super) fn empty() -> Self {
@@ -50,6 +56,16 @@ impl<B, H> DrainBody<B, H> {
     }
 }
 
+/// Asks a body for its next frame while its request is the one that is running.
+fn poll_running<B: Body>(body: Pin<&mut B>, hold: &mut impl Hold, cx: &mut Context<'_>) -> Next<B> {
+    let entered = hold.current().enter();
+    let polled = body.poll_frame(cx);
+    let heard = entered.heard();
+    drop(entered);
+    hold.ran(heard);
+    polled
+}
+
 /// What a body says when it is asked for its next frame.
 type Next<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
@@ -58,18 +74,10 @@ impl<B: Body + 'static, H: Hold> DrainBody<B, H> {
     #[inline(always)]
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<B> {
         let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
-            *this.hold = None;
-            return Poll::Ready(None);
-        };
-        let polled = match this.hold {
-            Some(hold) if *this.asks => {
-                let entered = hold.current().enter();
-                let polled = inner.poll_frame(cx);
-                hold.ran(entered.leave());
-                polled
-            }
-            _ => inner.poll_frame(cx),
+        let polled = match (this.inner.as_mut().as_pin_mut(), &mut *this.hold) {
+            (Some(inner), Some(hold)) if *this.asks => poll_running(inner, hold, cx),
+            (Some(inner), _) => inner.poll_frame(cx),
+            (None, _) => Poll::Ready(None),
         };
         if let Poll::Ready(None | Some(Err(_))) = polled {
             // In this order: a connection to the database may be in it.
@@ -124,6 +132,7 @@ impl<B: Body + 'static, H: Hold> Body for DrainBody<B, H> {
     type Data = B::Data;
     type Error = B::Error;
 
+    #[inline]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -134,6 +143,7 @@ impl<B: Body + 'static, H: Hold> Body for DrainBody<B, H> {
         }
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Some(inner) => inner.is_end_stream(),
@@ -142,6 +152,7 @@ impl<B: Body + 'static, H: Hold> Body for DrainBody<B, H> {
         }
     }
 
+    #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             // Its end is not its own.

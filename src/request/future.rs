@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::body::DrainBody;
+use super::ending::Fate;
 use super::hold::{Hold, RequestGuard};
 
 pin_project! {
@@ -61,20 +62,37 @@ where
 {
     type Output = Result<Response<DrainBody<B, H>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Open { inner, hold } => {
                 let running = hold.as_mut().expect("polled after it was ready");
-                let entered = running.current().enter();
-                let answer = inner.poll(cx);
-                running.ran(entered.leave());
-                let answer = ready!(answer);
-                let mut hold = hold.take().expect("there a moment ago");
-                Poll::Ready(answer.map(|mut response| {
-                    let sized = response.body().size_hint().exact().is_some();
-                    let fate = hold.answered(&mut response, sized);
-                    response.map(|body| DrainBody::open(body, hold, fate, sized))
-                }))
+                let (mut answer, heard);
+                {
+                    let entered = running.current().enter();
+                    answer = inner.poll(cx);
+                    heard = entered.heard();
+                }
+                running.ran(heard);
+                // Looked at where it lies, and moved once: it is large.
+                let mut fate = Fate::Whole;
+                let mut sized = true;
+                if let Poll::Ready(Ok(response)) = &mut answer {
+                    sized = response.body().size_hint().exact().is_some();
+                    fate = running.answered(response, sized);
+                }
+                if answer.is_pending() {
+                    return Poll::Pending;
+                }
+                let hold = hold.take();
+                match fate {
+                    Fate::Whole => answer.map_ok(|response| {
+                        response.map(|body| DrainBody::open(body, hold, !sized))
+                    }),
+                    fate => answer.map_ok(|response| {
+                        response.map(|body| DrainBody::open(body, hold, !sized).end_by(fate))
+                    }),
+                }
             }
             StateProj::Refused { response } => {
                 let response = response.take().expect("polled after it was ready");

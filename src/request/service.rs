@@ -63,9 +63,13 @@ where
         };
         let mut guard = RequestGuard::new(tracker, &request, ticket);
         // A service may ask in `call` already.
-        let entered = guard.current().enter();
-        let response = self.inner.call(request);
-        guard.called(entered.leave());
+        let (response, heard);
+        {
+            let entered = guard.current().enter();
+            response = self.inner.call(request);
+            heard = entered.heard();
+        }
+        guard.called(heard);
         ResponseFuture::open(response, guard)
     }
 }
