@@ -180,8 +180,8 @@ impl Group {
         let home: Arc<dyn Home> = Arc::clone(self) as _;
         let lot = random::mix(self.seed, list.opened);
         let peer = Peer::new(peer);
-        let connection = Connection::new(self.handle.clone(), home, ticket, lot, peer);
-        let connection = Arc::new(connection);
+        let handle = self.handle.clone();
+        let connection = Arc::new(Connection::new(handle, home, ticket, lot, peer));
         list.add(Arc::downgrade(&connection));
         Some(connection)
     }
@@ -210,7 +210,7 @@ impl Group {
 
 impl List {
     fn add(&mut self, connection: Weak<Connection>) {
-        const SMALL: usize = 64;
+        const SMALL: usize = 4;
         if self.all.len() >= self.sweep_at {
             self.all.retain(|connection| connection.strong_count() > 0);
             self.sweep_at = (self.all.len() * 2).max(SMALL);

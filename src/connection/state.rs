@@ -105,6 +105,7 @@ pub(super) enum Awaits {
 
 impl Connection {
     /// A connection without a ticket is not counted, told or refused: an admin server's.
+    #[inline]
     pub(super) fn new(
         handle: ShutdownHandle,
         home: Arc<dyn Home>,
