@@ -118,30 +118,57 @@ async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
 
 #[tokio::test(start_paused = true)]
 async fn log_warns_when_traffic_had_not_moved_away_in_lame_duck() {
-    for (stops, warned) in [(8_500, false), (9_800, true)] {
+    for (stops, warned) in [(8_500, false), (9_000, false), (9_800, true)] {
         logged::capture();
         let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap());
         let handle = shutdown.handle();
-        let service = DrainLayer::new(&handle).layer(service_fn(async |_: Request<()>| {
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-        }));
+        let layer = DrainLayer::new(&handle);
 
         handle.shutdown("deploy");
         let run = tokio::spawn(shutdown.run());
         sleep(Duration::from_millis(stops)).await;
-        drop(service.oneshot(Request::new(())).await);
+        request(&layer).await;
         run.await.unwrap();
 
         let expected = "WARN lameduck: traffic had not moved away when LameDuck was over: a request came 0.200 s before; \
                         unless this pod stays in rotation to its end, set LAME_DUCK_SECONDS to more than 10.0, and \
                         terminationGracePeriodSeconds with it";
-        let lines = logged::lines();
-        assert_eq!(
-            lines.iter().any(|line| line == expected),
-            warned,
-            "{lines:#?}"
+        let warnings = warnings();
+        assert_eq!(warnings.len(), usize::from(warned), "{warnings:#?}");
+        assert!(
+            warnings.iter().all(|line| line == expected),
+            "{warnings:#?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_does_not_warn_of_traffic_when_lame_duck_has_no_time() {
+    logged::capture();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let layer = DrainLayer::new(&handle);
+
+    handle.shutdown("deploy");
+    request(&layer).await;
+    let report = shutdown.run().await;
+
+    assert_eq!(report.traffic.served, 1);
+    assert_eq!(warnings(), [""; 0]);
+}
+
+/// One request through a layer.
+async fn request(layer: &DrainLayer) {
+    let service = layer.layer(service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    drop(service.oneshot(Request::new(())).await);
+}
+
+fn warnings() -> Vec<String> {
+    let mut lines = logged::lines();
+    lines.retain(|line| line.starts_with("WARN"));
+    lines
 }
 
 // Case 53: one event for each batch, not for each connection.
