@@ -189,6 +189,17 @@ fn a_silence_of_nothing_is_refused() {
     );
 }
 
+#[test]
+fn a_silence_of_a_tenth_of_a_second_is_the_shortest() {
+    let plan = |millis| {
+        let early = LeaveEarly::new().quiet(Duration::from_millis(millis));
+        Plan::builder().leave_early(early).build()
+    };
+
+    assert!(plan(100).is_ok());
+    assert!(plan(99).is_err());
+}
+
 // What the tests share.
 
 fn early() -> Plan {

@@ -159,6 +159,17 @@ fn lame_duck_by_hand_is_taken_literally() {
 }
 
 #[test]
+fn spread_is_half_of_a_lame_duck_that_was_set_also_with_a_pre_stop() {
+    let plan = Plan::builder()
+        .lame_duck(secs(4))
+        .pre_stop(secs(5))
+        .build()
+        .unwrap();
+
+    assert_eq!(plan.spread(), secs(2));
+}
+
+#[test]
 fn the_one_that_is_derived_gets_the_rest() {
     let drain = Plan::builder().drain(secs(3)).build().unwrap();
     let close = Plan::builder().close(secs(3)).build().unwrap();
@@ -306,6 +317,13 @@ fn more_than_ten_years_is_out_of_range() {
             assert!(matches!(error, PlanError::OutOfRange { .. }), "{error}");
         }
     }
+}
+
+#[test]
+fn ten_years_are_in_range() {
+    let plan = Plan::builder().grace_period(TEN_YEARS).build().unwrap();
+
+    assert_eq!(plan.budget(), TEN_YEARS);
 }
 
 #[test]

@@ -45,6 +45,13 @@ fn what_no_phase_takes_is_reserve() {
 }
 
 #[test]
+fn reserve_that_nothing_is_added_to_is_the_one_that_was_set() {
+    let plan = Plan::builder().reserve(secs(2)).build().unwrap();
+
+    assert!(plan.summary().contains("reserve 2 s (set)"));
+}
+
+#[test]
 fn grace_period_is_assumed_inside_kubernetes() {
     for host in ["10.0.0.1", ""] {
         let plan = plan_from(&[(KUBERNETES_VARIABLE, host)]).unwrap();
@@ -268,6 +275,19 @@ fn summary_names_origins() {
              Exit 0.5 s (derived), reserve 0.5 s (derived), spread 5 s (derived), \
              long spread 1.75 s (derived), linger 1 s (derived)"
     );
+}
+
+#[test]
+fn summary_says_in_which_phase_long_connections_are_told() {
+    for (phase, words) in [
+        (Phase::LameDuck, ", long spread in LameDuck 10 s (derived)"),
+        (Phase::Drain, ", long spread in Drain 6.5 s (derived)"),
+        (Phase::Close, ", long spread 3.25 s (derived)"),
+    ] {
+        let summary = Plan::builder().long_phase(phase).build().unwrap().summary();
+
+        assert!(summary.contains(words), "{summary}");
+    }
 }
 
 #[test]
