@@ -576,12 +576,12 @@ async fn blocking_hook_runs_on_a_thread_of_its_own() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
     let here = std::thread::current().id();
-    handle
+    shutdown
         .blocking_hook(Phase::Release, "flush", move || {
             assert_ne!(std::thread::current().id(), here);
         })
         .unwrap();
-    handle
+    shutdown
         .try_blocking_hook(Phase::Release, "sync", || Err("disk full"))
         .unwrap();
 

@@ -99,8 +99,7 @@ async fn reason_reaches_tasks_and_report() {
 #[tokio::test(start_paused = true)]
 async fn failing_task_is_a_trigger_with_its_reason() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
-    let handle = shutdown.handle();
-    handle
+    shutdown
         .try_task("importer", async |_| {
             sleep(secs(5)).await;
             Err("no such table")
@@ -113,6 +112,7 @@ async fn failing_task_is_a_trigger_with_its_reason() {
         report.reason.to_string(),
         "task `importer` failed: no such table"
     );
+    assert!(report.reason.is_failure());
     let failed = Outcome::Failed("no such table".to_owned());
     assert_eq!(report.tasks[0].outcome, failed);
     assert!(!report.is_clean());
@@ -157,6 +157,7 @@ async fn task_that_fails_after_the_trigger_keeps_the_reason_and_spoils_the_exit(
     let report = shutdown.run().await;
 
     assert_eq!(report.reason, Reason::from("deploy"));
+    assert!(!report.reason.is_failure());
     let failed = Outcome::Failed("commit failed".to_owned());
     assert_eq!(report.tasks[0].outcome, failed);
     assert!(!report.is_clean());
