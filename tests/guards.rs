@@ -273,6 +273,20 @@ async fn guard_that_is_left_behind_is_named_and_spoils_the_exit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn guards_without_a_name_are_said_to_have_none() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let guards = (handle.guard(), handle.guard());
+
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    let words = "left behind: 2 without a name\n";
+    assert_eq!(report.to_string().matches(words).count(), 2);
+    drop(guards);
+}
+
+#[tokio::test(start_paused = true)]
 async fn drain_names_only_guards_that_it_waits_for() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
