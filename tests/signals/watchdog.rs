@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use lameduck::{Phase, Plan, Report, ShutdownCoordinator, signal};
+use lameduck::{Phase, Plan, Report, ShutdownCoordinator, TaskContext, signal};
 
 use crate::process::{Ended, Process};
 use crate::{SOON, play, runtime, two_seconds};
@@ -44,6 +44,15 @@ fn watchdog_names_the_hook_that_spins() {
 
     assert_ended_by_the_watchdog(&ended);
     let words = "in Release: ended by the watchdog (exit code 4); hooks: endless; tasks: none";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+}
+
+#[test]
+fn watchdog_names_the_task_that_spins() {
+    let ended = play("task that spins", &["TERM"]);
+
+    assert_ended_by_the_watchdog(&ended);
+    let words = "hooks: none; tasks: endless; in flight: 1";
     assert!(ended.stderr.contains(words), "{}", ended.stderr);
 }
 
@@ -102,6 +111,7 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
         "full standard error" => full_standard_error(),
         "blocking work after main" => blocking_after_main(),
         "hook that spins" => one_thread(Phase::Release, "endless", async || spin()),
+        "task that spins" => task_that_spins(),
         "exporter that blocks" => one_thread(Phase::Exit, "exporter", async || block()),
         "main that never returns" => main_that_never_returns(),
         "blocking hook that never returns" => blocking_hook(),
@@ -152,13 +162,28 @@ where
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("there are threads");
-    runtime.block_on(async {
+    runtime_of_one_thread().block_on(async {
         let shutdown = listening();
         shutdown.hook(phase, name, hook).expect("the name is free");
+        shutdown.run().await.exit_code()
+    })
+}
+
+fn runtime_of_one_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("there are threads")
+}
+
+fn task_that_spins() -> ExitCode {
+    runtime_of_one_thread().block_on(async {
+        let shutdown = listening();
+        let spins = async |cx: TaskContext| {
+            cx.stop_requested().await;
+            spin();
+        };
+        shutdown.task("endless", spins).expect("the name is free");
         shutdown.run().await.exit_code()
     })
 }
