@@ -75,6 +75,18 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "hyper")]
+    #[test]
+    fn servers_and_what_has_no_connection_draw_apart() {
+        let lots = Lots::new();
+        lots.set_seed(7);
+
+        let servers = [(); 100].map(|()| lots.next_server());
+        let others = [(); 100].map(|()| lots.next());
+
+        assert!(others.iter().all(|lot| !servers.contains(lot)));
+    }
+
     #[test]
     fn ends_of_the_range_are_the_ends_of_the_window() {
         let window = Duration::from_secs(10);
