@@ -31,3 +31,27 @@ impl Arrivals {
         }
     }
 }
+
+#[cfg(all(test, feature = "tower"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_comes_after_a_minute_is_counted_in_no_second() {
+        let t0 = Instant::now();
+        let mut arrivals = Arrivals {
+            since: Some(t0),
+            ..Arrivals::default()
+        };
+
+        for seconds in [0, 59, 60, 61] {
+            arrivals.served(t0 + Duration::from_secs(seconds));
+        }
+
+        assert_eq!(arrivals.served, 4);
+        assert_eq!(arrivals.per_second.len(), 60);
+        assert_eq!(arrivals.per_second.iter().sum::<u64>(), 2);
+    }
+}
