@@ -347,9 +347,7 @@ impl Shared {
     }
 
     fn all_sources(&self) -> Vec<Arc<dyn Source>> {
-        let mut sources = self.sources();
-        sources.retain(|source| source.strong_count() > 0);
-        sources.iter().filter_map(Weak::upgrade).collect()
+        self.sources().iter().filter_map(Weak::upgrade).collect()
     }
 
     fn sources(&self) -> MutexGuard<'_, Vec<Weak<dyn Source>>> {
