@@ -540,3 +540,42 @@ fn home() -> usize {
     })
     .unwrap_or(0)
 }
+
+#[cfg(all(test, not(lameduck_loom)))]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn there_is_a_shard_for_each_core() {
+        let gauge = Gauge::leak();
+        let shards = |homes| -> HashSet<*const Shard> {
+            (0..homes)
+                .map(|home| gauge.shard(home) as *const Shard)
+                .collect()
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+
+        assert!(in_use() >= cores.min(SHARDS));
+        assert_eq!(shards(SHARDS).len(), SHARDS);
+        assert_eq!(shards(2 * SHARDS), shards(SHARDS));
+    }
+
+    #[test]
+    fn threads_are_spread_over_the_shards_in_use_and_stay_there() {
+        let mut homes = HashSet::new();
+        // One after the other; the tests that run meanwhile have threads, too.
+        for _ in 0..100 * SHARDS {
+            let [first, again] = thread::spawn(|| [home(), home()]).join().unwrap();
+            assert_eq!(first, again);
+            homes.insert(first);
+            if homes.len() == in_use() {
+                break;
+            }
+        }
+
+        assert_eq!(homes, HashSet::from_iter(0..in_use()));
+    }
+}
