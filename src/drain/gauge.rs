@@ -353,14 +353,6 @@ impl Drop for GaugeOwner {
     }
 }
 
-impl fmt::Debug for GaugeOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gauge")
-            .field("work", &self.count((Class::Work, Generation::Early)))
-            .finish_non_exhaustive()
-    }
-}
-
 /// The counters. Leaked once, used by one owner after the other.
 struct Gauge {
     /// The stage in its low bits and the owner's epoch in its high ones. Read by every request, written a few times in a life.

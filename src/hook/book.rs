@@ -1,6 +1,5 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
-use std::fmt;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -247,11 +246,5 @@ impl Farewell {
                 tracing::warn!(target: "lameduck", hook = %name, %phase, took_ms, "hook {outcome}");
             }
         }
-    }
-}
-
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").finish_non_exhaustive()
     }
 }
