@@ -18,6 +18,8 @@ pub(crate) struct Roster(Mutex<Names>);
 struct Names {
     tasks: Vec<Task>,
     guards: Vec<Weak<GuardName>>,
+    /// With so many guards in the list those that are over are swept out: when it has doubled.
+    sweep_at: usize,
 }
 
 struct Task {
@@ -75,8 +77,12 @@ impl Roster {
     }
 
     pub(crate) fn add_guard(&self, guard: &Arc<GuardName>) {
+        const SMALL: usize = 64;
         let mut names = self.names();
-        names.guards.retain(|guard| guard.strong_count() > 0);
+        if names.guards.len() >= names.sweep_at {
+            names.guards.retain(|guard| guard.strong_count() > 0);
+            names.sweep_at = (names.guards.len() * 2).max(SMALL);
+        }
         names.guards.push(Arc::downgrade(guard));
     }
 

@@ -125,6 +125,7 @@ fn coordinators_leave_nothing_behind() {
     assert!(all_tasks_end(&runtime), "tasks are left in the runtime");
 
     guards_keep_a_gauge_each(&runtime);
+    guards_leave_no_name(&runtime);
 }
 
 /// A guard that outlives its coordinator keeps that one's gauge, and no more than that; when it is gone nothing more is lost.
@@ -143,5 +144,21 @@ fn guards_keep_a_gauge_each(runtime: &Runtime) {
 
     println!("{kept} bytes a guard, {grown} bytes more afterwards");
     assert!(GAUGE.contains(&kept), "{kept} bytes are kept for each");
+    assert!(grown < FLAT, "{grown} bytes are left");
+}
+
+/// A coordinator that lives long has had many named guards.
+fn guards_leave_no_name(runtime: &Runtime) {
+    let _entered = runtime.enter();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let memory = resident();
+
+    for upload in 0..100_000 {
+        drop(handle.named_guard(format!("upload {upload}")));
+    }
+
+    let grown = resident().saturating_sub(memory);
+    println!("{grown} bytes more after many guards");
     assert!(grown < FLAT, "{grown} bytes are left");
 }
