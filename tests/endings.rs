@@ -657,6 +657,30 @@ async fn with_two_coordinators_the_inner_one_is_the_current() {
     drop((response, outer, inner));
 }
 
+#[tokio::test]
+async fn what_is_said_to_one_coordinator_is_not_said_to_another() {
+    let (_outer, outer_handle) = coordinator();
+    let (_inner, inner_handle) = coordinator();
+    let asking = service_fn(|_: Request<()>| async {
+        Moment::current().unwrap().await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let service = DrainLayer::new(&inner_handle).layer(asking);
+    let service = DrainLayer::new(&outer_handle).layer(service);
+    let mut request = task::spawn(Box::pin(service.oneshot(Request::new(()))));
+
+    assert_pending!(request.poll());
+
+    assert_eq!(
+        (inner_handle.in_flight(), inner_handle.long_lived()),
+        (1, 1)
+    );
+    assert_eq!(
+        (outer_handle.in_flight(), outer_handle.long_lived()),
+        (1, 0)
+    );
+}
+
 // What the tests share.
 
 fn coordinator() -> (ShutdownCoordinator, ShutdownHandle) {

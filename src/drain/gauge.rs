@@ -555,6 +555,19 @@ mod tests {
         assert_eq!(shards(2 * SHARDS), shards(SHARDS));
     }
 
+    #[cfg(feature = "tower")]
+    #[test]
+    fn trackers_are_equal_that_count_for_one_owner() {
+        let [one, other] = [(); 2].map(|()| GaugeOwner::of(Gauge::leak()));
+        let this = one.tracker();
+        let epoch = this.epoch.wrapping_add(EPOCH);
+        let next = Tracker { epoch, ..this };
+
+        assert_eq!(this, one.tracker());
+        assert_ne!(this, other.tracker());
+        assert_ne!(this, next);
+    }
+
     #[test]
     fn threads_are_spread_over_the_shards_in_use_and_stay_there() {
         let mut homes = HashSet::new();
