@@ -313,15 +313,19 @@ async fn more_than_the_report_names_is_counted() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
     let guard = |i| handle.named_guard(format!("upload {i}")).unwrap();
-    let guards: Vec<_> = (0..30).map(guard).collect();
+    let guards: Vec<_> = (0..100).map(guard).collect();
 
     handle.shutdown("test");
     let report = shutdown.run().await;
 
     let drain = report.phase(Phase::Drain).unwrap();
     assert_eq!(drain.left_behind.len(), 20);
-    assert_eq!(drain.left_behind_total, 30);
-    assert!(report.to_string().contains("left behind: 10 more\n"));
+    assert_eq!(drain.left_behind_total, 100);
+    // The oldest.
+    let first = [0, 1, 2].map(|i| format!("`upload {i}`"));
+    let names = drain.left_behind.iter().map(|left| &left.name);
+    assert!(names.take(3).eq(&first), "{:?}", drain.left_behind);
+    assert!(report.to_string().contains("left behind: 80 more\n"));
     drop(guards);
 }
 
