@@ -61,11 +61,12 @@ impl Roster {
     }
 
     pub(crate) fn task_spawned(&self, name: &str, abort: AbortHandle) {
-        match self.names().task(name) {
+        if let Some(task) = self.names().task(name) {
             // Cut before it was spawned.
-            Some(task) if task.outcome.is_some() => abort.abort(),
-            Some(task) => task.abort = Some(abort),
-            None => {}
+            if task.outcome == Some(Outcome::Overran) {
+                abort.abort();
+            }
+            task.abort = Some(abort);
         }
     }
 
@@ -112,7 +113,7 @@ impl Roster {
         for task in &mut self.names().tasks {
             if task.outcome.is_none() {
                 task.outcome = Some(Outcome::Overran);
-                aborts.extend(task.abort.take());
+                aborts.extend(task.abort.clone());
             }
         }
         // Outside the lock: what a task owns may come back here when it is dropped.
@@ -137,7 +138,15 @@ impl Roster {
     #[cfg(feature = "signal")]
     pub(crate) fn try_running(&self) -> Option<Vec<String>> {
         let names = self.0.try_lock().ok()?;
-        Some(names.unfinished().map(|task| task.name.clone()).collect())
+        let running = names.tasks.iter().filter_map(|task| match task.outcome {
+            None => Some(task.name.clone()),
+            Some(Outcome::Overran) => {
+                let goes_on = task.abort.as_ref().is_some_and(|it| !it.is_finished());
+                goes_on.then(|| format!("{} (overran)", task.name))
+            }
+            Some(_) => None,
+        });
+        Some(running.collect())
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::handle::ShutdownHandle;
+use crate::hook::Hooks;
 use crate::report::{PhaseReport, Report};
 use crate::shared::Shared;
 
@@ -29,9 +30,11 @@ pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
                 // The last handle is gone, so nothing will ever be triggered.
                 return;
             };
+            // The coordinator may be gone by then, and a blocking hook of it still run.
+            let hooks = shared.upgrade().map(|shared| Arc::clone(&shared.hooks));
             sleep_until(t0 + deadline);
             let left = (t0 + sigkill).saturating_duration_since(Instant::now());
-            say_last_words(shared, deadline, patience(left));
+            say_last_words(shared, hooks, deadline, patience(left));
             signal_hook::low_level::exit(i32::from(Report::EXIT_WATCHDOG));
         })?;
     handle.shared.on_trigger(move |t0| {
@@ -59,10 +62,15 @@ fn patience(left: Duration) -> Duration {
 }
 
 /// Says who was still running, from yet another thread, and does not wait for it longer than `patience`.
-fn say_last_words(shared: Weak<Shared>, deadline: Duration, patience: Duration) {
+fn say_last_words(
+    shared: Weak<Shared>,
+    hooks: Option<Arc<Hooks>>,
+    deadline: Duration,
+    patience: Duration,
+) {
     let (said, heard) = mpsc::channel::<()>();
     let speaker = thread::Builder::new().spawn(move || {
-        let words = last_words(&shared, deadline);
+        let words = last_words(&shared, hooks.as_deref(), deadline);
         // An error here has nobody left to go to.
         let _ = io::stderr().write_all(words.as_bytes());
         drop(said);
@@ -73,24 +81,24 @@ fn say_last_words(shared: Weak<Shared>, deadline: Duration, patience: Duration) 
     }
 }
 
-fn last_words(shared: &Weak<Shared>, deadline: Duration) -> String {
+fn last_words(shared: &Weak<Shared>, hooks: Option<&Hooks>, deadline: Duration) -> String {
     let after = deadline.as_secs_f64();
     let code = Report::EXIT_WATCHDOG;
+    let hooks = list(hooks.and_then(Hooks::try_running));
     let Some(shared) = shared.upgrade() else {
         return format!(
             "lameduck: still running {after:.1} s after the trigger, though the shutdown is over: \
-             something keeps the process; ended by the watchdog (exit code {code})\n"
+             something keeps the process; ended by the watchdog (exit code {code}); hooks: {hooks}\n"
         );
     };
-    let (hooks, tasks) = (shared.hooks.try_running(), shared.roster.try_running());
+    let tasks = shared.roster.try_running();
     let handle = ShutdownHandle { shared };
     let phase = handle
         .phase()
         .map_or_else(|| "no phase".to_owned(), |phase| phase.to_string());
     format!(
         "lameduck: still running {after:.1} s after the trigger, in {phase}: ended by the watchdog \
-         (exit code {code}); hooks: {}; tasks: {}; in flight: {}; connections: {}\n",
-        list(hooks),
+         (exit code {code}); hooks: {hooks}; tasks: {}; in flight: {}; connections: {}\n",
         list(tasks),
         handle.in_flight(),
         handle.connections(),

@@ -1,6 +1,6 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -33,6 +33,16 @@ struct Entry {
     after: Vec<usize>,
     timeout: Option<Duration>,
     state: State,
+    /// There while its work is: also when it has overrun and goes on.
+    alive: Weak<()>,
+}
+
+/// A hook whose turn has come.
+pub(super) struct Due {
+    pub(super) at: usize,
+    pub(super) work: Work,
+    pub(super) timeout: Option<Duration>,
+    pub(super) alive: Arc<()>,
 }
 
 enum State {
@@ -63,13 +73,15 @@ impl Hooks {
     #[cfg(feature = "signal")]
     pub(crate) fn try_running(&self) -> Option<Vec<String>> {
         let book = self.book.try_lock().ok()?;
-        Some(
-            book.entries
-                .iter()
-                .filter(|entry| matches!(entry.state, State::Running { .. }))
-                .map(|entry| entry.name.clone())
-                .collect(),
-        )
+        let running = book.entries.iter().filter_map(|entry| match &entry.state {
+            State::Running { .. } => Some(entry.name.clone()),
+            State::Over(ended) if ended.outcome == Outcome::Overran => {
+                let goes_on = entry.alive.strong_count() > 0;
+                goes_on.then(|| format!("{} (overran)", entry.name))
+            }
+            State::Waiting(_) | State::Over(_) => None,
+        });
+        Some(running.collect())
     }
 
     /// What became of a phase's hooks, in the order in which they were registered.
@@ -124,6 +136,7 @@ impl Book {
             after,
             timeout,
             state: State::Waiting(work.take().expect("a hook is registered once")),
+            alive: Weak::new(),
         });
         Ok(())
     }
@@ -152,7 +165,7 @@ impl Book {
     }
 
     /// Takes the work of every hook whose turn has come, in the order in which they were registered.
-    pub(super) fn due(&mut self, phase: Phase) -> Vec<(usize, Work, Option<Duration>)> {
+    pub(super) fn due(&mut self, phase: Phase) -> Vec<Due> {
         let turn = |entry: &Entry| {
             entry.phase <= phase
                 && matches!(entry.state, State::Waiting(_))
@@ -168,10 +181,18 @@ impl Book {
             .filter_map(|at| {
                 let entry = &mut self.entries[at];
                 let since = Instant::now();
-                match std::mem::replace(&mut entry.state, State::Running { since }) {
-                    State::Waiting(work) => Some((at, work, entry.timeout)),
-                    State::Running { .. } | State::Over(_) => None,
-                }
+                let state = std::mem::replace(&mut entry.state, State::Running { since });
+                let State::Waiting(work) = state else {
+                    return None;
+                };
+                let alive = Arc::new(());
+                entry.alive = Arc::downgrade(&alive);
+                Some(Due {
+                    at,
+                    work,
+                    timeout: entry.timeout,
+                    alive,
+                })
             })
             .collect()
     }

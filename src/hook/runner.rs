@@ -77,15 +77,16 @@ impl Runner {
 
     fn start(&mut self, phase: Phase) {
         let due = self.hooks.book().due(phase);
-        for (at, work, limit) in due {
+        for due in due {
+            let run = due.work.run(due.alive);
             let abort = self.tasks.spawn(async move {
-                let outcome = match limit {
-                    None => work.run().await,
-                    Some(limit) => timeout(limit, work.run()).await.unwrap_or(Outcome::Overran),
+                let outcome = match due.timeout {
+                    None => run.await,
+                    Some(limit) => timeout(limit, run).await.unwrap_or(Outcome::Overran),
                 };
-                (at, outcome)
+                (due.at, outcome)
             });
-            self.aborts.insert(at, abort);
+            self.aborts.insert(due.at, abort);
         }
     }
 

@@ -84,6 +84,25 @@ fn watchdog_ends_a_process_whose_blocking_hook_never_returns() {
     // The sequence went on without it.
     let overran = "hook `endless` overran";
     assert!(ended.stdout.contains(overran), "{}", ended.stdout);
+    // Nothing else of the coordinator was left by then.
+    assert!(
+        ended.stderr.contains("the shutdown is over"),
+        "{}",
+        ended.stderr
+    );
+    let words = "ended by the watchdog (exit code 4); hooks: endless (overran)\n";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+}
+
+#[test]
+fn watchdog_names_what_was_ended_and_goes_on() {
+    let ended = play("work that overran and spins", &["TERM"]);
+
+    assert_ended_by_the_watchdog(&ended);
+    assert!(ended.stdout.contains("overran"), "{}", ended.stdout);
+    // One that waits for something is gone when it has been ended.
+    let words = "hooks: endless hook (overran); tasks: endless task (overran);";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
 }
 
 #[test]
@@ -115,6 +134,7 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
         "exporter that blocks" => one_thread(Phase::Exit, "exporter", async || block()),
         "main that never returns" => main_that_never_returns(),
         "blocking hook that never returns" => blocking_hook(),
+        "work that overran and spins" => work_that_overran(),
         "no watchdog" => no_watchdog(),
         _ => return None,
     })
@@ -237,6 +257,42 @@ fn blocking_hook() -> ExitCode {
     });
     drop(runtime);
     code
+}
+
+/// A worker for each of those that spin, and one for the timers.
+fn work_that_overran() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_all()
+        .build()
+        .expect("there are threads");
+    let code = runtime.block_on(async {
+        let shutdown = listening();
+        for (name, spins) in [("endless task", true), ("patient task", false)] {
+            let work = async move |cx: TaskContext| {
+                cx.stop_requested().await;
+                wait_or_spin(spins).await;
+            };
+            shutdown.task(name, work).expect("the name is free");
+        }
+        for (name, spins) in [("endless hook", true), ("patient hook", false)] {
+            let hook = move || wait_or_spin(spins);
+            let registered = shutdown.hook(Phase::Drain, name, hook);
+            registered.expect("the name is free");
+        }
+        let report = shutdown.run().await;
+        println!("{report}");
+        report.exit_code()
+    });
+    drop(runtime);
+    code
+}
+
+async fn wait_or_spin(spins: bool) {
+    if spins {
+        spin();
+    }
+    std::future::pending().await
 }
 
 fn no_watchdog() -> ExitCode {
