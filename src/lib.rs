@@ -122,6 +122,7 @@ mod task;
 mod told;
 #[cfg(feature = "signal")]
 mod watchdog;
+mod weaks;
 #[cfg(feature = "tower")]
 mod websocket;
 

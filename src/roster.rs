@@ -2,7 +2,7 @@
 //!
 //! It knows names, ages and ends. Whether the shutdown waits for them is the gauge's business.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::drain::{Generation, GuardName, Ticket};
 use crate::report::{Kind, LeftBehind, Outcome, TaskReport};
 use crate::sync::{Mutex, MutexGuard};
+use crate::weaks::Weaks;
 
 #[derive(Default)]
 pub(crate) struct Roster(Mutex<Names>);
@@ -17,9 +18,7 @@ pub(crate) struct Roster(Mutex<Names>);
 #[derive(Default)]
 struct Names {
     tasks: Vec<Task>,
-    guards: Vec<Weak<GuardName>>,
-    /// With so many guards in the list those that are over are swept out: when it has doubled.
-    sweep_at: usize,
+    guards: Weaks<GuardName>,
 }
 
 struct Task {
@@ -78,13 +77,7 @@ impl Roster {
     }
 
     pub(crate) fn add_guard(&self, guard: &Arc<GuardName>) {
-        const SMALL: usize = 64;
-        let mut names = self.names();
-        if names.guards.len() >= names.sweep_at {
-            names.guards.retain(|guard| guard.strong_count() > 0);
-            names.sweep_at = (names.guards.len() * 2).max(SMALL);
-        }
-        names.guards.push(Arc::downgrade(guard));
+        self.names().guards.add(guard);
     }
 
     /// Who is still at work: those that began in the generation `latest` or before it. `long`: also those for whom Drain does
@@ -95,7 +88,7 @@ impl Roster {
             .unfinished()
             .filter(|task| task.generation <= latest)
             .map(|task| (Kind::Task, &task.name, task.since));
-        let guards: Vec<_> = names.guards.iter().filter_map(Weak::upgrade).collect();
+        let guards = names.guards.all();
         let guards = guards
             .iter()
             .filter(|guard| guard.generation <= latest && (long || !guard.long))

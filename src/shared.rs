@@ -1,6 +1,6 @@
 //! What the coordinator, its handles, and everything that holds one of them have in common.
 
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use crate::spread::Lots;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::told::Ledger;
+use crate::weaks::Weaks;
 
 /// A server, as the coordinator sees it.
 pub(crate) trait Source: Send + Sync {
@@ -48,7 +49,7 @@ pub(crate) struct Shared {
     /// Cancelled when the last phase is over: what stays to the end may go.
     pub(crate) over: CancellationToken,
     state: Mutex<State>,
-    sources: Mutex<Vec<Weak<dyn Source>>>,
+    sources: Mutex<Weaks<dyn Source>>,
     pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
     pub(crate) connections: ConnectionsEnded,
     /// Who of what lasts has been told to end.
@@ -342,15 +343,15 @@ impl Shared {
 
     /// Adds a server. It is told of every stage that comes, and must look itself at the one that is.
     #[cfg(feature = "hyper")]
-    pub(crate) fn add_source(&self, source: Weak<dyn Source>) {
-        self.sources().push(source);
+    pub(crate) fn add_source(&self, source: &Arc<dyn Source>) {
+        self.sources().add(source);
     }
 
     fn all_sources(&self) -> Vec<Arc<dyn Source>> {
-        self.sources().iter().filter_map(Weak::upgrade).collect()
+        self.sources().all()
     }
 
-    fn sources(&self) -> MutexGuard<'_, Vec<Weak<dyn Source>>> {
+    fn sources(&self) -> MutexGuard<'_, Weaks<dyn Source>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

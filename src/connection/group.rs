@@ -1,7 +1,7 @@
 //! The connections of one server, as the coordinator sees them.
 
 use std::fmt::{self, Debug};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -19,6 +19,7 @@ use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
+use crate::weaks::Weaks;
 
 /// The connections of an accept loop of your own.
 ///
@@ -138,15 +139,13 @@ pub(super) struct Group {
     timeouts: Timeouts,
     /// What its connections draw from.
     seed: u64,
-    /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all. Those that ended are
-    /// swept out when the list has doubled.
+    /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all.
     connections: Mutex<List>,
 }
 
 #[derive(Default)]
 struct List {
-    all: Vec<Weak<Connection>>,
-    sweep_at: usize,
+    all: Weaks<Connection>,
     opened: u64,
 }
 
@@ -159,8 +158,8 @@ impl Group {
             seed: handle.shared.lots.next_server(),
             connections: Mutex::default(),
         });
-        let source: Weak<dyn Source> = Arc::downgrade(&group) as _;
-        handle.shared.add_source(source);
+        let source: Arc<dyn Source> = Arc::clone(&group) as _;
+        handle.shared.add_source(&source);
         group
     }
 
@@ -182,7 +181,8 @@ impl Group {
         let peer = Peer::new(peer);
         let handle = self.handle.clone();
         let connection = Arc::new(Connection::new(handle, home, ticket, lot, peer));
-        list.add(Arc::downgrade(&connection));
+        list.all.add(&connection);
+        list.opened += 1;
         Some(connection)
     }
 
@@ -198,25 +198,13 @@ impl Group {
     }
 
     fn each(&self) -> Vec<Arc<Connection>> {
-        self.list().all.iter().filter_map(Weak::upgrade).collect()
+        self.list().all.all()
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl List {
-    fn add(&mut self, connection: Weak<Connection>) {
-        const SMALL: usize = 4;
-        if self.all.len() >= self.sweep_at {
-            self.all.retain(|connection| connection.strong_count() > 0);
-            self.sweep_at = (self.all.len() * 2).max(SMALL);
-        }
-        self.all.push(connection);
-        self.opened += 1;
     }
 }
 

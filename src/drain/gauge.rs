@@ -6,43 +6,20 @@
 
 #[cfg(feature = "tower")]
 use std::any::Any;
-use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 #[cfg(feature = "tower")]
 use std::sync::{Arc, Weak};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
+use super::counter::{CLOSED, EPOCH, EPOCHS, Ticket, WATCHED};
+use super::shard::{Class, Count, Generation, SHARDS, Shard, home, in_use};
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicU64, Ordering};
-
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// Requests, tasks and the application's own guards: what Drain waits for.
-    Work,
-    /// Connections: what Close waits for.
-    Connection,
-    /// What turned out to last: event streams, calls that stream, guards for the like. Close waits for them, Drain does not.
-    Long,
-    /// Listeners of ours that are still open.
-    Listener,
-}
-
-/// When it began. The first generation is closed when the phase that waits for it begins, so that its zero can be
-/// believed while traffic goes on; whoever comes later is counted in the second, which is closed when Release begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Generation {
-    Early,
-    Late,
-}
-
-/// One of the counts of a gauge.
-pub(crate) type Count = (Class, Generation);
 
 /// Where the process stands, as one number that a request can read with one load.
 pub(crate) type Stage = u8;
@@ -53,21 +30,6 @@ pub(crate) const SERVING: Stage = 0;
 pub(crate) const FINISHED: Stage = 6;
 /// Beside the stage, in normal service: arrivals are counted. Above what fits into a [`Stage`].
 const COUNTING: u64 = 1 << Stage::BITS;
-
-// A counter's word: the count, two flags, and above them the epoch of the gauge's owner. The flag that refuses is beside the
-// epoch, so that both are looked at in one comparison.
-const COUNT: u64 = WATCHED - 1;
-const WATCHED: u64 = CLOSED >> 1;
-const CLOSED: u64 = EPOCH >> 1;
-const EPOCH: u64 = 1 << 32;
-const EPOCHS: u64 = !(EPOCH - 1);
-
-#[cfg(not(lameduck_loom))]
-const SHARDS: usize = 64;
-#[cfg(lameduck_loom)]
-const SHARDS: usize = 2;
-
-const COUNTS: usize = 8;
 
 /// A gauge's counters, wherever they are needed: by the layer, by a connection, by the handle. Copying it costs nothing.
 ///
@@ -173,35 +135,6 @@ impl fmt::Debug for Tracker {
     }
 }
 
-/// One thing counted. Dropping it counts it down.
-pub(crate) struct Ticket {
-    counter: &'static Counter,
-}
-
-impl Clone for Ticket {
-    fn clone(&self) -> Self {
-        // On the same counter, not the thread's own: a scan that has passed that one already would miss it.
-        // The count is above zero because `self` holds it up, so no flag has to be looked at.
-        self.counter.word.fetch_add(1, Ordering::Relaxed);
-        Ticket {
-            counter: self.counter,
-        }
-    }
-}
-
-impl Drop for Ticket {
-    #[inline]
-    fn drop(&mut self) {
-        self.counter.put();
-    }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").finish_non_exhaustive()
-    }
-}
-
 /// The gauge as its coordinator sees it: the one who may close generations, wait for zero and move the stage.
 pub(crate) struct GaugeOwner(Tracker);
 
@@ -297,10 +230,7 @@ impl GaugeOwner {
     /// How many are counted there. Exact only when nobody comes or goes.
     pub(crate) fn count(&self, count: Count) -> u64 {
         self.shards()
-            .map(|shard| {
-                let word = shard.counter(count).word.load(Ordering::Acquire);
-                word & COUNT
-            })
+            .map(|shard| shard.counter(count).count())
             .sum()
     }
 
@@ -321,7 +251,7 @@ impl GaugeOwner {
 
     fn raise(&self, count: Count, flags: u64) {
         for shard in self.shards() {
-            shard.counter(count).word.fetch_or(flags, Ordering::AcqRel);
+            shard.counter(count).raise(flags);
         }
     }
 
@@ -337,16 +267,16 @@ impl Drop for GaugeOwner {
         drop(std::mem::take(&mut *self.0.gauge.owner()));
         let all = || self.shards().flat_map(|shard| &shard.counters);
         for counter in all() {
-            counter.word.fetch_or(CLOSED, Ordering::AcqRel);
+            counter.raise(CLOSED);
         }
         // A guard that outlives its coordinator keeps the whole gauge: it will still count down here.
-        if all().any(|counter| counter.word.load(Ordering::Acquire) & COUNT != 0) {
+        if all().any(|counter| counter.count() != 0) {
             return;
         }
-        // Nobody else writes to them now: they are closed and zero, and trackers of this epoch are refused for good.
+        // They are closed and zero, and trackers of this epoch are refused for good.
         let next = self.0.epoch.wrapping_add(EPOCH);
         for counter in all() {
-            counter.word.store(next, Ordering::Release);
+            counter.open(next);
         }
         self.0.gauge.stage.store(next, Ordering::Release);
         pool().push(self.0.gauge);
@@ -401,87 +331,6 @@ impl Gauge {
     }
 }
 
-/// One thread's counters, on cache lines of their own (two: processors fetch them in pairs).
-#[repr(align(128))]
-struct Shard {
-    counters: [Counter; COUNTS],
-    /// What has arrived in normal service, if that is counted.
-    arrivals: AtomicU64,
-}
-
-impl Shard {
-    fn new(waker: &'static AtomicWaker) -> Self {
-        Shard {
-            counters: std::array::from_fn(|_| Counter {
-                word: AtomicU64::new(0),
-                waker,
-            }),
-            arrivals: AtomicU64::new(0),
-        }
-    }
-
-    #[inline]
-    fn counter(&self, (class, generation): Count) -> &Counter {
-        &self.counters[class as usize * 2 + generation as usize]
-    }
-}
-
-/// Invariant: the count in `word` is the number of tickets that point here; whoever is refused has not changed it.
-/// Every change is a read-modify-write, and whoever brings the count to zero under a flag wakes the owner.
-struct Counter {
-    word: AtomicU64,
-    waker: &'static AtomicWaker,
-}
-
-impl Counter {
-    #[inline]
-    fn take(&'static self, epoch: u64) -> Option<Ticket> {
-        // A thread has its counter to itself, as a rule, so the first try is the last.
-        let seen = self.word.load(Ordering::Relaxed);
-        if is_open(seen, epoch) {
-            let taken =
-                self.word
-                    .compare_exchange(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed);
-            if taken.is_ok() {
-                return Some(Ticket { counter: self });
-            }
-        }
-        self.take_again(epoch)
-    }
-
-    #[cold]
-    fn take_again(&'static self, epoch: u64) -> Option<Ticket> {
-        let open = |word| is_open(word, epoch).then_some(word + 1);
-        // Acquire: whoever is refused sees what the owner did before it closed this.
-        self.word
-            .fetch_update(Ordering::Acquire, Ordering::Acquire, open)
-            .ok()
-            .map(|_| Ticket { counter: self })
-    }
-
-    #[inline]
-    fn put(&self) {
-        // Release: whoever believes the zero sees everything that was done under this ticket.
-        let seen = self.word.fetch_sub(1, Ordering::Release);
-        if seen & (CLOSED | WATCHED) != 0 {
-            self.put_watched(seen);
-        }
-    }
-
-    #[cold]
-    fn put_watched(&self, seen: u64) {
-        if seen & COUNT == 1 {
-            self.waker.wake();
-        }
-    }
-}
-
-/// Whether a counter with this word takes for this epoch: all above the count and its flag is the same.
-#[inline]
-fn is_open(word: u64, epoch: u64) -> bool {
-    word ^ epoch < CLOSED
-}
-
 #[repr(align(128))]
 struct Padded<T>(T);
 
@@ -497,40 +346,6 @@ impl<T> std::ops::Deref for Padded<T> {
 fn pool() -> MutexGuard<'static, Vec<&'static Gauge>> {
     static POOL: Mutex<Vec<&'static Gauge>> = Mutex::new(Vec::new());
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How many shards are in use: one for each core, rounded up to a power of two.
-fn in_use() -> usize {
-    // Asked once: a machine, or a container, may be given more cores, and a scan must see every shard that anybody counts on.
-    static IN_USE: OnceLock<usize> = OnceLock::new();
-    *IN_USE.get_or_init(|| {
-        if cfg!(lameduck_loom) {
-            return SHARDS;
-        }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        cores.next_power_of_two().min(SHARDS)
-    })
-}
-
-/// This thread's shard.
-#[inline]
-fn home() -> usize {
-    thread_local! { static HOME: Cell<usize> = const { Cell::new(usize::MAX) } }
-
-    #[cold]
-    fn settle(home: &Cell<usize>) -> usize {
-        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        home.set(next % in_use());
-        home.get()
-    }
-
-    // A thread that is being torn down has none any more; any will do.
-    HOME.try_with(|home| match home.get() {
-        usize::MAX => settle(home),
-        home => home,
-    })
-    .unwrap_or(0)
 }
 
 #[cfg(all(test, not(lameduck_loom)))]
@@ -566,21 +381,5 @@ mod tests {
         assert_eq!(this, one.tracker());
         assert_ne!(this, other.tracker());
         assert_ne!(this, next);
-    }
-
-    #[test]
-    fn threads_are_spread_over_the_shards_in_use_and_stay_there() {
-        let mut homes = HashSet::new();
-        // One after the other; the tests that run meanwhile have threads, too.
-        for _ in 0..100 * SHARDS {
-            let [first, again] = thread::spawn(|| [home(), home()]).join().unwrap();
-            assert_eq!(first, again);
-            homes.insert(first);
-            if homes.len() == in_use() {
-                break;
-            }
-        }
-
-        assert_eq!(homes, HashSet::from_iter(0..in_use()));
     }
 }

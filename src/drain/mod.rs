@@ -4,9 +4,11 @@
 //! left. It counts and nothing else: when to wait for zero, and for how long, is the coordinator's business.
 
 mod arrivals;
+mod counter;
 mod gauge;
 #[cfg(all(test, lameduck_loom))]
 mod model;
+mod shard;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,9 +16,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 pub(crate) use arrivals::Arrivals;
-pub(crate) use gauge::{
-    Class, Count, FINISHED, GaugeOwner, Generation, SERVING, Stage, Ticket, Tracker,
-};
+pub(crate) use counter::Ticket;
+pub(crate) use gauge::{FINISHED, GaugeOwner, SERVING, Stage, Tracker};
+pub(crate) use shard::{Class, Count, Generation};
 
 /// Keeps the shutdown waiting until it is dropped.
 ///

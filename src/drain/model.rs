@@ -10,7 +10,8 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use super::gauge::{Class, Count, GaugeOwner, Generation, SERVING};
+use super::gauge::{GaugeOwner, SERVING};
+use super::shard::{Class, Count, Generation};
 
 const EARLY: Count = (Class::Work, Generation::Early);
 const LATE: Count = (Class::Work, Generation::Late);
