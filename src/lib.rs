@@ -119,6 +119,7 @@ pub mod signal;
 mod spread;
 mod sync;
 mod task;
+mod termination_log;
 mod told;
 #[cfg(feature = "signal")]
 mod watchdog;

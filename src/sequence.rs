@@ -1,9 +1,7 @@
 //! The sequence: one loop over the phases.
 
 use std::convert::Infallible;
-use std::fs::OpenOptions;
 use std::future::poll_fn;
-use std::io::Write;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +19,7 @@ use crate::phase::Phase;
 use crate::plan::LeaveEarly;
 use crate::report::{Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
 use crate::shared::{Shared, Trigger};
+use crate::termination_log::TerminationLog;
 
 const EARLY_WORK: Count = (Class::Work, Generation::Early);
 const LATE_WORK: Count = (Class::Work, Generation::Late);
@@ -47,7 +46,7 @@ pub(crate) struct Sequence<'a> {
     /// When LameDuck may be over before its time, if silence would prove anything.
     early: Option<LeaveEarly>,
     phases: Vec<PhaseReport>,
-    termination_log: &'a Path,
+    termination_log: TerminationLog,
     exit: ExitPolicy,
 }
 
@@ -56,7 +55,7 @@ impl<'a> Sequence<'a> {
         shared: &'a Shared,
         trigger: Trigger,
         early: Option<LeaveEarly>,
-        termination_log: &'a Path,
+        termination_log: &Path,
         exit: ExitPolicy,
     ) -> Self {
         Sequence {
@@ -65,7 +64,7 @@ impl<'a> Sequence<'a> {
             trigger,
             early,
             phases: Vec::new(),
-            termination_log,
+            termination_log: TerminationLog::open(termination_log),
             exit,
         }
     }
@@ -266,11 +265,16 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    fn tell(&self) {
+    /// Says how it went, if anybody hears it.
+    fn tell(&mut self) {
+        let logs = tracing::enabled!(target: "lameduck", tracing::Level::INFO);
+        if !logs && !self.termination_log.is_there() {
+            return;
+        }
         let report = self.report();
         let summary = report.summary();
         tracing::info!(target: "lameduck", "{summary}\n{report}");
-        write_termination_log(self.termination_log, &summary);
+        self.termination_log.write(&summary);
     }
 }
 
@@ -381,16 +385,5 @@ fn log(report: &PhaseReport) {
     tracing::info!(target: "lameduck", %phase, took_ms, left_behind, "{phase} {outcome}");
     for left in &report.left_behind {
         tracing::warn!(target: "lameduck", %phase, "left behind: {left}");
-    }
-}
-
-fn write_termination_log(path: &Path, summary: &str) {
-    // Opened, never created: outside Kubernetes there is no such file, and none is wanted.
-    let written = OpenOptions::new()
-        .append(true)
-        .open(path)
-        .and_then(|mut file| writeln!(file, "lameduck: {summary}"));
-    if let Err(error) = written {
-        tracing::debug!(target: "lameduck", path = %path.display(), %error, "no termination log");
     }
 }
