@@ -21,7 +21,8 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Course {
     step: Step,
-    leaving: Option<Leaving>,
+    /// When the shutdown began; `None` in normal service.
+    t0: Option<Instant>,
 }
 
 /// When a shutdown began, and a connection's own moment in it.
@@ -53,8 +54,10 @@ enum Step {
 
 impl Course {
     /// T0, and the connection's own moment; `None` in normal service.
-    pub(super) const fn leaving(&self) -> Option<Leaving> {
-        self.leaving
+    pub(super) fn leaving(&self, state: &Connection) -> Option<Leaving> {
+        let t0 = self.t0?;
+        let moment = moment(t0, state);
+        Some(Leaving { t0, moment })
     }
 
     /// Takes every step whose time has come, from the shutdown's beginning on. Returns when the next one is due.
@@ -73,9 +76,8 @@ impl Course {
             match self.step {
                 Step::Serving => {
                     let t0 = handle.shared.t0().unwrap_or(now);
-                    // From the whole window, however late it came: those that come after their moment are asked at once.
-                    let moment = t0 + spread::moment(handle.plan().spread(), state.lot);
-                    self.leaving = Some(Leaving { t0, moment });
+                    self.t0 = Some(t0);
+                    let moment = moment(t0, state);
                     self.step = Step::Waiting { moment };
                 }
                 Step::Waiting { moment } => {
@@ -121,6 +123,11 @@ impl Course {
             }
         }
     }
+}
+
+/// A connection's own moment: from the whole window, however late it came. Those that come after theirs are asked at once.
+fn moment(t0: Instant, state: &Connection) -> Instant {
+    t0 + spread::moment(state.handle.plan().spread(), state.lot)
 }
 
 /// Whether Close has begun, or is over.

@@ -38,7 +38,7 @@ impl Patience {
     #[inline]
     pub(super) fn due(&mut self, connection: &Connection, course: &Course) -> Option<Instant> {
         match connection.awaits() {
-            Some(awaits) => self.until(awaits, connection, course.leaving()),
+            Some(awaits) => self.until(awaits, connection, course.leaving(connection)),
             None => {
                 self.waiting = None;
                 None

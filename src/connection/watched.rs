@@ -229,7 +229,7 @@ mod tests {
             assert_pending!(task.poll());
         }
         assert!(!state.handle.is_shutting_down());
-        assert!(task.course.leaving().is_none());
+        assert!(task.course.leaving(&state).is_none());
         state.cut.cut();
         assert!(task.is_woken());
         assert!(assert_ready!(task.poll()).is_none());
