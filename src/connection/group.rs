@@ -11,7 +11,7 @@ use super::raw::Raw;
 use super::state::{Connection, Home, Protocol};
 use super::timeouts::Timeouts;
 use super::watched::Watched;
-use crate::drain::{Class, FINISHED, Generation, Ticket};
+use crate::drain::{Class, FINISHED, Generation, SERVING, Ticket};
 use crate::handle::ShutdownHandle;
 use crate::moment::Moment;
 use crate::random;
@@ -184,6 +184,11 @@ impl Group {
         list.all.add(&connection);
         list.opened += 1;
         Some(connection)
+    }
+
+    /// Whether no shutdown has begun.
+    pub(super) fn is_serving(&self) -> bool {
+        self.handle.shared.tracker().stage() == SERVING
     }
 
     /// Ready when the listener should close.

@@ -188,28 +188,35 @@ where
     let mut failure = None;
     let mut last = None;
     while open {
-        tokio::select! {
-            biased;
-            () = &mut closing => open = false,
-            accepted = poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
-                Ok((io, peer)) => {
-                    last = Some(Instant::now());
-                    spawner.spawn(io, peer);
+        let accepted = poll_fn(|cx| {
+            // In normal service it is enough to ask when nobody waits to be accepted.
+            if !spawner.group.is_serving() && closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            match listener.poll_accept(cx) {
+                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+                Poll::Pending => closing.as_mut().poll(cx).map(|()| None),
+            }
+        });
+        match accepted.await {
+            None => open = false,
+            Some(Ok((io, peer))) => {
+                last = Some(Instant::now());
+                spawner.spawn(io, peer);
+            }
+            // A listener that says so for ever must not keep the others from running.
+            Some(Err(error)) if is_about_one_connection(&error) => yield_now().await,
+            Some(Err(error)) if passes_with_time(&error) => {
+                tracing::warn!(target: "lameduck", %error, "cannot accept for the moment");
+                tokio::select! {
+                    () = &mut closing => open = false,
+                    () = sleep(OUT_OF_RESOURCES) => {}
                 }
-                // A listener that says so for ever must not keep the others from running.
-                Err(error) if is_about_one_connection(&error) => yield_now().await,
-                Err(error) if passes_with_time(&error) => {
-                    tracing::warn!(target: "lameduck", %error, "cannot accept for the moment");
-                    tokio::select! {
-                        () = &mut closing => open = false,
-                        () = sleep(OUT_OF_RESOURCES) => {}
-                    }
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    open = false;
-                }
-            },
+            }
+            Some(Err(error)) => {
+                failure = Some(error);
+                open = false;
+            }
         }
     }
     listener.last_call();
