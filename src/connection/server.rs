@@ -228,6 +228,10 @@ pub trait RequestExtension<P>: Clone + Send + Sync + 'static {
 }
 
 /// The same, for one connection.
+#[allow(
+    unreachable_pub,
+    reason = "Rust 1.85 does not see that it is reached through the other"
+)]
 pub trait Insert: Send + Sync + 'static {
     #[doc(hidden)]
     fn insert(&self, extensions: &mut Extensions);
