@@ -12,9 +12,27 @@ use crate::moment::Moment;
 use crate::shared::Shared;
 
 thread_local! {
-    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+    static CURRENT: Place = const { Place::new() };
+}
+
+/// Where a thread keeps it.
+struct Place {
+    request: Cell<Option<Current>>,
     /// What has been said of it since it is the current one. Apart from it, because nearly always that is nothing.
-    static SAID: Cell<Said> = const { Cell::new(Said::NOTHING) };
+    said: Cell<Said>,
+}
+
+impl Place {
+    const fn new() -> Self {
+        Place {
+            request: Cell::new(None),
+            said: Cell::new(Said::NOTHING),
+        }
+    }
+}
+
+fn current() -> Option<Current> {
+    CURRENT.with(|place| place.request.get())
 }
 
 /// The request whose handler runs on this thread.
@@ -74,11 +92,14 @@ impl Current {
     /// Makes it the current one, until what is returned is dropped.
     #[inline]
     pub(crate) fn enter(self) -> Entered {
-        let outer = CURRENT.replace(Some(self.within(CURRENT.get())));
-        Entered {
-            outer,
-            said: SAID.replace(Said::NOTHING),
-        }
+        CURRENT.with(|place| {
+            let outer = place.request.get();
+            place.request.set(Some(self.within(outer)));
+            Entered {
+                outer,
+                said: place.said.replace(Said::NOTHING),
+            }
+        })
     }
 
     /// A layer within a server of ours: the connection is the server's.
@@ -93,9 +114,11 @@ impl Current {
     }
 
     fn say(said: Said) {
-        if CURRENT.get().is_some() {
-            SAID.set(SAID.get().and(said));
-        }
+        CURRENT.with(|place| {
+            if place.request.get().is_some() {
+                place.said.set(place.said.get().and(said));
+            }
+        });
     }
 
     /// The request that is handled, if there is one, lasts.
@@ -114,7 +137,7 @@ impl Current {
 
     pub(crate) fn moment(self) -> Option<Moment> {
         let shared = self.shared()?;
-        let lot = self.within(CURRENT.get()).lot;
+        let lot = self.within(current()).lot;
         let lot = lot.unwrap_or_else(|| shared.lots.next());
         Some(Moment::new(shared, lot))
     }
@@ -130,19 +153,19 @@ impl Entered {
     /// What the handler has said; `None` when that is nothing.
     #[inline]
     pub(crate) fn heard(&self) -> Option<Heard> {
-        match SAID.get() {
+        CURRENT.with(|place| match place.said.get() {
             Said::NOTHING => None,
             said => Some(Heard {
                 said,
-                lot: CURRENT.get().and_then(|current| current.lot),
+                lot: place.request.get().and_then(|current| current.lot),
             }),
-        }
+        })
     }
 
     /// What has been said of a request is said of the one around it, if they count the same.
     #[cold]
     fn pass_on(&mut self, said: Said) {
-        if let (Some(outer), Some(inner)) = (self.outer, CURRENT.get()) {
+        if let (Some(outer), Some(inner)) = (self.outer, current()) {
             if outer.tracker == inner.tracker {
                 self.said = self.said.and(said);
             }
@@ -153,12 +176,14 @@ impl Entered {
 impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        let said = SAID.get();
-        if said != Said::NOTHING {
-            self.pass_on(said);
-        }
-        SAID.set(self.said);
-        CURRENT.set(self.outer);
+        CURRENT.with(|place| {
+            let said = place.said.get();
+            if said != Said::NOTHING {
+                self.pass_on(said);
+            }
+            place.said.set(self.said);
+            place.request.set(self.outer);
+        });
     }
 }
 
@@ -169,7 +194,7 @@ impl ShutdownHandle {
     /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let shared = CURRENT.get()?.shared()?;
+        let shared = current()?.shared()?;
         Some(ShutdownHandle { shared })
     }
 }
@@ -184,11 +209,11 @@ impl Moment {
     /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let mut current = CURRENT.get()?;
+        let mut current = current()?;
         let moment = current.moment()?;
         // All that belongs to one request has one moment.
         current.lot = Some(moment.lot());
-        CURRENT.set(Some(current));
+        CURRENT.with(|place| place.request.set(Some(current)));
         Current::mark_lasting();
         Some(moment)
     }
