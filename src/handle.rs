@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::drain::{Class, DrainGuard, SERVING};
+use crate::drain::{Class, DrainGuard};
 use crate::hook::{HookError, When, Work, WorkFuture};
 use crate::phase::Phase;
 use crate::plan::Plan;
@@ -71,7 +71,7 @@ impl ShutdownHandle {
     #[must_use]
     #[inline]
     pub fn is_shutting_down(&self) -> bool {
-        self.shared.tracker().stage() != SERVING
+        !self.shared.tracker().is_serving()
     }
 
     /// Waits until `phase` begins; ready at once when it has begun, or is over.

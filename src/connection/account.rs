@@ -1,6 +1,6 @@
 //! What the report says of a connection.
 
-use super::requests::InFlight;
+use super::requests::Named;
 use super::state::{Awaits, Connection, Protocol};
 use crate::drain::Generation;
 use crate::report::{Kind, LeftBehind};
@@ -76,7 +76,7 @@ impl Connection {
     }
 
     fn busy_with(&self) -> String {
-        let first = self.requests().iter().next().map(InFlight::name);
+        let first = self.requests().iter().next().map(Named::name);
         match (first, self.in_flight()) {
             (Some(name), 0 | 1) => name,
             (Some(name), count) => format!("{name} and {} more", count - 1),

@@ -9,9 +9,9 @@ use super::graceful::GracefulConnection;
 use super::peer::Peer;
 use super::raw::Raw;
 use super::state::{Connection, Home, Protocol};
-use super::timeouts::Timeouts;
+use super::terms::Terms;
 use super::watched::Watched;
-use crate::drain::{Class, FINISHED, Generation, SERVING, Ticket};
+use crate::drain::{Class, FINISHED, Generation, Ticket};
 use crate::handle::ShutdownHandle;
 use crate::moment::Moment;
 use crate::random;
@@ -45,7 +45,7 @@ impl ConnectionGroup {
         handle.shared.declare_serving();
         ConnectionGroup {
             _listener: handle.shared.tracker().take(Class::Listener),
-            group: Group::new(handle, true, Timeouts::new()),
+            group: Group::new(handle, true, Terms::default()),
         }
     }
 
@@ -136,7 +136,7 @@ pub(super) struct Group {
     handle: ShutdownHandle,
     /// An admin server's connections are neither counted nor told: they stay to the end.
     counted: bool,
-    timeouts: Timeouts,
+    terms: Terms,
     /// What its connections draw from.
     seed: u64,
     /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all.
@@ -150,11 +150,11 @@ struct List {
 }
 
 impl Group {
-    pub(super) fn new(handle: &ShutdownHandle, counted: bool, timeouts: Timeouts) -> Arc<Self> {
+    pub(super) fn new(handle: &ShutdownHandle, counted: bool, terms: Terms) -> Arc<Self> {
         let group = Arc::new(Group {
             handle: handle.clone(),
             counted,
-            timeouts,
+            terms,
             seed: handle.shared.lots.next_server(),
             connections: Mutex::default(),
         });
@@ -188,7 +188,7 @@ impl Group {
 
     /// Whether no shutdown has begun.
     pub(super) fn is_serving(&self) -> bool {
-        self.handle.shared.tracker().stage() == SERVING
+        self.handle.shared.tracker().is_serving()
     }
 
     /// Ready when the listener should close.
@@ -214,8 +214,8 @@ impl Group {
 }
 
 impl Home for Group {
-    fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
+    fn terms(&self) -> &Terms {
+        &self.terms
     }
 }
 

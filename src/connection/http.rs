@@ -125,31 +125,18 @@ where
 {
     type Output = Result<(), BoxError>;
 
+    // Straight, without a loop: every request of HTTP/1 passes here.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let this = self.as_mut().project();
-            match this.stage.project() {
-                StageProj::Http1 { inner } => return inner.poll(cx).map_err(Into::into),
-                StageProj::Http2 { inner } => {
-                    let (asked, ending) = (*this.asked && *this.goaway, *this.ending);
-                    if owes_goaway(asked, ending, this.state) {
-                        inner.as_mut().graceful_shutdown();
-                        this.state.set_pong(Pong::Awaited);
-                    }
-                    match inner.as_mut().poll(cx) {
-                        // The last response has just been sent: h2 has to be polled for the GOAWAY.
-                        Poll::Pending if owes_goaway(asked, ending, this.state) => {}
-                        poll => return poll.map_err(Into::into),
-                    }
-                }
-                StageProj::Ending { io } => {
-                    return Pin::new(io).poll_shutdown(cx).map_err(Into::into);
-                }
-                StageProj::Handshaking { .. } | StageProj::Sniffing { .. } => {
-                    ready!(self.as_mut().poll_begin(cx))?;
-                }
+        if !self.is_http1() {
+            ready!(self.as_mut().poll_begin(cx))?;
+            if !self.is_http1() {
+                return self.poll_other(cx);
             }
+        }
+        match self.project().stage.project() {
+            StageProj::Http1 { inner } => inner.poll(cx).map_err(Into::into),
+            _ => unreachable!("the others are polled elsewhere"),
         }
     }
 }
@@ -165,11 +152,35 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// Goes one stage on, before there is HTTP. Apart from the rest, so that a request does not pass it.
+    #[inline]
+    fn is_http1(&self) -> bool {
+        matches!(self.stage, Stage::Http1 { .. })
+    }
+
+    fn is_beginning(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Handshaking { .. } | Stage::Sniffing { .. }
+        )
+    }
+
+    /// Goes on until there is HTTP, or it is clear that there will be none.
     #[cold]
-    fn poll_begin(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let mut this = self.project();
-        let next = match this.stage.as_mut().project() {
+    fn poll_begin(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        while self.is_beginning() {
+            let next = ready!(self.as_mut().poll_next(cx))?;
+            self.as_mut().project().stage.set(next);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What comes after the handshake, or after sniffing.
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Stage<F, I, V>, BoxError>> {
+        let this = self.project();
+        Poll::Ready(Ok(match this.stage.project() {
             StageProj::Handshaking { handshake, parts } => {
                 let io = ready!(handshake.poll(cx))?;
                 this.state.set_protocol(Protocol::Unknown);
@@ -196,10 +207,32 @@ where
                     },
                 }
             }
-            _ => return Poll::Ready(Ok(())),
-        };
-        this.stage.set(next);
-        Poll::Ready(Ok(()))
+            _ => unreachable!("HTTP, or the end, is the last stage"),
+        }))
+    }
+
+    /// What is not HTTP/1.
+    #[inline(never)]
+    fn poll_other(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let this = self.project();
+        match this.stage.project() {
+            StageProj::Http2 { inner } => {
+                let (asked, ending) = (*this.asked && *this.goaway, *this.ending);
+                loop {
+                    if owes_goaway(asked, ending, this.state) {
+                        inner.as_mut().graceful_shutdown();
+                        this.state.set_pong(Pong::Awaited);
+                    }
+                    match inner.as_mut().poll(cx) {
+                        // The last response has just been sent: h2 has to be polled for the GOAWAY.
+                        Poll::Pending if owes_goaway(asked, ending, this.state) => {}
+                        poll => return poll.map_err(Into::into),
+                    }
+                }
+            }
+            StageProj::Ending { io } => Pin::new(io).poll_shutdown(cx).map_err(Into::into),
+            _ => unreachable!("HTTP/1 is polled elsewhere, and what comes before is over"),
+        }
     }
 }
 

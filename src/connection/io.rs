@@ -23,6 +23,8 @@ const DISCARD: usize = 4096;
 /// dropped; after Close's deadline reads end and writes fail.
 pub struct Io<I> {
     inner: I,
+    /// HTTP/1 as it nearly always is: nothing is left to be given, and no second look is on. So a read has one thing to ask.
+    plain: bool,
     /// Until it has been given to hyper.
     sniffed: Sniffed,
     /// On HTTP/2.
@@ -50,6 +52,7 @@ impl<I> Io<I> {
     pub(super) fn new(inner: I, state: Arc<Connection>) -> Self {
         Io {
             inner,
+            plain: false,
             sniffed: Sniffed::default(),
             frames: None,
             second_look: None,
@@ -84,6 +87,7 @@ impl<I> Io<I> {
         let second_look = self
             .second_look
             .get_or_insert_with(|| Box::pin(tokio::task::yield_now()));
+        self.plain = false;
         ready!(second_look.as_mut().poll(cx));
         self.second_look = None;
         self.closing = Closing::Ended;
@@ -93,9 +97,15 @@ impl<I> Io<I> {
     /// Looks at what the client has sent; nothing is its end.
     #[inline]
     fn received(&mut self, bytes: &[u8]) {
-        if self.second_look.is_some() {
-            self.second_look = None;
+        match self.plain && !bytes.is_empty() {
+            true => self.state.received(bytes),
+            false => self.received_otherwise(bytes),
         }
+    }
+
+    #[inline(never)]
+    fn received_otherwise(&mut self, bytes: &[u8]) {
+        self.second_look = None;
         if bytes.is_empty() {
             self.closing = Closing::Ended;
             return;
@@ -109,6 +119,7 @@ impl<I> Io<I> {
                 self.state.set_unanswered(frames.unanswered());
             }
         }
+        self.plain = self.frames.is_none() && !self.sniffed.is_left();
     }
 
     /// Looks at what has been sent to the client.
@@ -133,13 +144,8 @@ impl<I> Io<I> {
     }
 
     /// Gives what was not read just now: what the sniffing has read, or an answer in the client's place.
-    #[inline]
-    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        (self.sniffed.is_left() || self.frames.is_some()) && self.give_now(buf)
-    }
-
     #[inline(never)]
-    fn give_now(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         if self.sniffed.is_left() && self.sniffed.give(buf) {
             return true;
         }
@@ -218,7 +224,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
         if self.state.cut.ends_reads(cx.waker()) {
             return Poll::Ready(Ok(()));
         }
-        if self.give(buf) {
+        if !self.plain && self.give(buf) {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -330,7 +336,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::group::Group;
-    use super::super::timeouts::Timeouts;
+    use super::super::terms::Terms;
     use super::*;
     use crate::cases;
     use crate::handle::ShutdownHandle;
@@ -365,7 +371,7 @@ mod tests {
         // A read of nothing would be the end.
         let parts = parts.filter(|part| !part.is_empty()).map(<[u8]>::to_vec);
         let handle = ShutdownHandle::new(Plan::immediate());
-        let group = Group::new(&handle, true, Timeouts::new());
+        let group = Group::new(&handle, true, Terms::default());
         let state = group.open("peer").unwrap();
         Io::new(Client(parts.collect()), state)
     }

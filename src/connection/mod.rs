@@ -9,10 +9,11 @@
 //! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
 //! - `watched` tells a connection when its time has come, by the steps of its `course`, or `cut`s it; `graceful` says what
 //!   each kind of connection makes of it.
-//! - `patience` says how long it waits for its client, by the `timeouts` of its server.
+//! - `patience` says how long it waits for its client, by the `timeouts` among its server's `terms`.
 //! - `http` is our own kind: after the `handshake` it `sniff`s the version, then hyper serves it, over `io` and with
-//!   `service`. `frames` follows HTTP/2 where it has to be ended, `requests` names what is in flight,
-//!   `peer` its client, and `account` says what the connection was doing; `upgrades` are the requests that leave HTTP.
+//!   `service`. `frames` follows HTTP/2 where it has to be ended, `in_flight` is held for each request, the `tally` counts
+//!   and `requests` names them, `peer` its client, and `account` says what the connection was doing; `upgrades` are the
+//!   requests that leave HTTP.
 //! - `raw` is a connection that is none of this, of an accept loop of the user's.
 
 mod account;
@@ -23,6 +24,7 @@ mod graceful;
 mod group;
 mod handshake;
 mod http;
+mod in_flight;
 mod io;
 #[cfg(target_os = "linux")]
 mod last_call;
@@ -39,6 +41,8 @@ mod server;
 mod service;
 mod sniff;
 mod state;
+mod tally;
+mod terms;
 mod timeouts;
 mod upgrades;
 mod watched;

@@ -13,7 +13,7 @@ use super::graceful::{GracefulConnection, sealed::Token};
 use super::group::Group;
 use super::io::Io;
 use super::state::Connection;
-use super::timeouts::Timeouts;
+use super::terms::Terms;
 use super::watched::Watched;
 use crate::coordinator::ShutdownCoordinator;
 use crate::handle::ShutdownHandle;
@@ -138,7 +138,7 @@ impl Side {
 }
 
 fn group(handle: &ShutdownHandle) -> Arc<Group> {
-    Group::new(handle, true, Timeouts::new())
+    Group::new(handle, true, Terms::default())
 }
 
 /// Close's deadline cuts while hyper hands the IO over: the driver drops it, or its next owner sees the end.

@@ -15,12 +15,12 @@ pub(super) type Place = NonZero<u32>;
 /// The requests in flight on one connection: one on HTTP/1, many on HTTP/2.
 #[derive(Default)]
 pub(super) struct Requests {
-    first: Option<InFlight>,
-    more: Vec<Option<InFlight>>,
+    first: Option<Named>,
+    more: Vec<Option<Named>>,
 }
 
 /// One of them.
-pub(super) struct InFlight {
+pub(super) struct Named {
     method: Method,
     /// Not the whole URI: that is twice as large, and copied with each request.
     path: Option<PathAndQuery>,
@@ -30,18 +30,14 @@ pub(super) struct InFlight {
     pub(super) lasts: bool,
 }
 
-impl InFlight {
+impl Named {
     #[inline]
-    pub(super) fn new<B>(
-        request: &Request<B>,
-        generation: Generation,
-        names: RequestNames,
-    ) -> Self {
+    fn new<B>(request: &Request<B>, generation: Generation, names: RequestNames) -> Self {
         let path = match names {
             RequestNames::MethodAndPath => request.uri().path_and_query().cloned(),
             RequestNames::Method | RequestNames::Off => None,
         };
-        InFlight {
+        Named {
             method: request.method().clone(),
             path,
             generation,
@@ -62,22 +58,29 @@ impl InFlight {
 impl Requests {
     /// Returns the place from which to remove it.
     #[inline]
-    pub(super) fn add(&mut self, request: InFlight) -> Place {
-        if self.first.is_some() {
-            return self.add_more(request);
-        }
-        self.first = Some(request);
-        Place::MIN
+    pub(super) fn add<B>(
+        &mut self,
+        request: &Request<B>,
+        generation: Generation,
+        names: RequestNames,
+    ) -> Place {
+        let (place, slot) = match self.first {
+            None => (Place::MIN, &mut self.first),
+            Some(_) => self.free(),
+        };
+        *slot = Some(Named::new(request, generation, names));
+        place
     }
 
-    fn add_more(&mut self, request: InFlight) -> Place {
+    #[cold]
+    fn free(&mut self) -> (Place, &mut Option<Named>) {
         let free = self.more.iter().position(Option::is_none);
         let index = free.unwrap_or_else(|| {
             self.more.push(None);
             self.more.len() - 1
         });
-        self.more[index] = Some(request);
-        Place::MIN.saturating_add(index as u32 + 1)
+        let place = Place::MIN.saturating_add(index as u32 + 1);
+        (place, &mut self.more[index])
     }
 
     #[inline]
@@ -88,7 +91,7 @@ impl Requests {
     }
 
     pub(super) fn name(&mut self, place: Place) -> Option<String> {
-        self.at(place)?.as_ref().map(InFlight::name)
+        self.at(place)?.as_ref().map(Named::name)
     }
 
     pub(super) fn lasts(&mut self, place: Place) {
@@ -98,14 +101,14 @@ impl Requests {
     }
 
     #[inline]
-    fn at(&mut self, place: Place) -> Option<&mut Option<InFlight>> {
+    fn at(&mut self, place: Place) -> Option<&mut Option<Named>> {
         match place {
             Place::MIN => Some(&mut self.first),
             place => self.more.get_mut(place.get() as usize - 2),
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Named> {
         self.first.iter().chain(self.more.iter().flatten())
     }
 }
@@ -127,7 +130,7 @@ mod tests {
             };
             let request = Request::builder().version(Version::HTTP_11).uri(uri);
             let request = request.body(()).unwrap();
-            let name = |names| InFlight::new(&request, Generation::Early, names).name();
+            let name = |names| Named::new(&request, Generation::Early, names).name();
 
             let path = target.split(['?', '#']).next().unwrap();
             assert_eq!(name(RequestNames::MethodAndPath), format!("GET {path}"));

@@ -22,12 +22,10 @@ use super::group::Group;
 use super::handshake::Handshake;
 use super::http::{BoxError, Builders, HttpConnection, Parts};
 use super::listener::{Accept, is_about_one_connection, passes_with_time};
-use super::names::RequestNames;
 use super::server::{RequestExtension, Server};
 use super::service::ConnectionService;
-use super::upgrades::RefuseUpgrades;
 use super::watched::Watched;
-use crate::drain::{Class, SERVING, Ticket};
+use crate::drain::{Class, Ticket};
 use crate::handle::{NotReady, ShutdownHandle};
 use crate::panic::contain;
 use crate::reason::Reason;
@@ -117,14 +115,12 @@ impl<X, H> Server<X, H> {
             name,
             extension,
             handshake,
-            names,
-            timeouts,
             goaway,
-            upgrades,
+            terms,
             builders,
         } = self;
         let shared = &handle.shared;
-        let late = counted && shared.tracker().stage() != SERVING;
+        let late = counted && !shared.tracker().is_serving();
         let membership = counted.then(|| {
             shared.declare_serving();
             Membership {
@@ -133,13 +129,11 @@ impl<X, H> Server<X, H> {
             }
         });
         let spawner = Spawner {
-            group: Group::new(&handle, counted, timeouts),
+            group: Group::new(&handle, counted, terms),
             service,
             extension,
             handshake,
-            names,
             goaway,
-            upgrades,
             builders: Arc::new(builders),
         };
         runtime.spawn(async move {
@@ -249,9 +243,7 @@ struct Spawner<S, X, H> {
     service: S,
     extension: X,
     handshake: H,
-    names: RequestNames,
     goaway: bool,
-    upgrades: RefuseUpgrades,
     builders: Arc<Builders>,
 }
 
@@ -276,8 +268,6 @@ impl<S, X, H> Spawner<S, X, H> {
         let service = ConnectionService {
             inner: self.service.clone(),
             extension: self.extension.of(peer),
-            names: self.names,
-            upgrades: self.upgrades,
             state: Arc::clone(&state),
         };
         let parts = Parts {

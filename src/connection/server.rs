@@ -11,6 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use super::handshake::HandshakeFn;
 use super::http::Builders;
 use super::names::RequestNames;
+use super::terms::Terms;
 use super::timeouts::Timeouts;
 use super::upgrades::RefuseUpgrades;
 use crate::handle::ShutdownHandle;
@@ -57,10 +58,8 @@ pub struct Server<X = (), H = ()> {
     pub(super) name: String,
     pub(super) extension: X,
     pub(super) handshake: H,
-    pub(super) names: RequestNames,
-    pub(super) timeouts: Timeouts,
     pub(super) goaway: bool,
-    pub(super) upgrades: RefuseUpgrades,
+    pub(super) terms: Terms,
     pub(super) builders: Builders,
 }
 
@@ -73,10 +72,8 @@ impl Server {
             name: "server".to_owned(),
             extension: (),
             handshake: (),
-            names: RequestNames::MethodAndPath,
-            timeouts: Timeouts::new(),
             goaway: true,
-            upgrades: RefuseUpgrades::default(),
+            terms: Terms::default(),
             builders: Builders::default(),
         }
     }
@@ -86,7 +83,10 @@ impl Server {
         Server {
             counted: false,
             name: "admin".to_owned(),
-            names: RequestNames::Off,
+            terms: Terms {
+                names: RequestNames::Off,
+                ..Terms::default()
+            },
             ..Server::new(handle)
         }
     }
@@ -115,10 +115,8 @@ impl<X, H> Server<X, H> {
                 made: PhantomData,
             },
             handshake: self.handshake,
-            names: self.names,
-            timeouts: self.timeouts,
             goaway: self.goaway,
-            upgrades: self.upgrades,
+            terms: self.terms,
             builders: self.builders,
         }
     }
@@ -154,23 +152,21 @@ impl<X, H> Server<X, H> {
             name: self.name,
             extension: self.extension,
             handshake: HandshakeFn(handshake),
-            names: self.names,
-            timeouts: self.timeouts,
             goaway: self.goaway,
-            upgrades: self.upgrades,
+            terms: self.terms,
             builders: self.builders,
         }
     }
 
     /// How the report calls requests that were left behind.
     pub fn request_names(mut self, names: RequestNames) -> Self {
-        self.names = names;
+        self.terms.names = names;
         self
     }
 
     /// How long it waits for what clients still have to send.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
+        self.terms.timeouts = timeouts;
         self
     }
 
@@ -190,7 +186,7 @@ impl<X, H> Server<X, H> {
     /// By default they are accepted for as long as the listener is: in an ordinary rollout none comes any more, and a replica
     /// that nobody took out of rotation may be the only one that its clients reach.
     pub fn refuse_upgrades_from(mut self, phase: Phase) -> Self {
-        self.upgrades = RefuseUpgrades::from(phase);
+        self.terms.upgrades = RefuseUpgrades::from(phase);
         self
     }
 

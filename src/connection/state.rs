@@ -10,15 +10,18 @@ use tokio::time::Instant;
 use super::cut::Cut;
 use super::names::RequestNames;
 use super::peer::Peer;
-use super::requests::{InFlight, Place, Requests};
+use super::requests::{Place, Requests};
+use super::tally::Tally;
+use super::terms::Terms;
 use super::timeouts::Timeouts;
-use crate::drain::{Generation, SERVING, Ticket};
+use super::upgrades::RefuseUpgrades;
+use crate::drain::{Generation, Ticket};
 use crate::handle::ShutdownHandle;
 use crate::shared::Source;
 
 /// What a connection belongs to.
 pub(super) trait Home: Source {
-    fn timeouts(&self) -> &Timeouts;
+    fn terms(&self) -> &Terms;
 }
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
@@ -30,16 +33,10 @@ pub(super) struct Connection {
     /// Where in the spread its moment lies.
     pub(super) lot: u64,
     protocol: AtomicU8,
-    /// Its moment has come: HTTP/1 responses say close.
-    says_close: AtomicBool,
-    /// It closes when it is idle and nothing has arrived.
-    ending: AtomicBool,
-    /// It has been waited for long enough: half a head does not hold it any more.
-    given_up: AtomicBool,
+    /// What it has been asked to do. One word, so that a request looks at all of it with one load.
+    asked: AtomicU8,
     pub(super) cut: Cut,
-    in_flight: AtomicU32,
-    /// How many requests have come on it. Goes round.
-    requested: AtomicU32,
+    tally: Tally,
     /// The latest request had a body: what arrives after its response may be the rest of that.
     after_body: AtomicBool,
     /// Bytes have arrived that no request was made of yet: half a head.
@@ -58,7 +55,16 @@ pub(super) struct Connection {
     requests: Mutex<Requests>,
     ticket: Option<Ticket>,
     pub(super) peer: Peer,
+    names: RequestNames,
+    pub(super) upgrades: RefuseUpgrades,
 }
+
+/// Its moment has come: HTTP/1 responses say close.
+const SAYS_CLOSE: u8 = 1;
+/// It closes when it is idle and nothing has arrived.
+const ENDING: u8 = 2;
+/// It has been waited for long enough: half a head does not hold it any more.
+const GIVEN_UP: u8 = 4;
 
 /// What is known of a connection's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,18 +119,19 @@ impl Connection {
         lot: u64,
         peer: Peer,
     ) -> Self {
+        // Copied: a request would have to ask for them.
+        let Terms {
+            names, upgrades, ..
+        } = *home.terms();
         Connection {
             handle,
             home,
             since: Instant::now(),
             lot,
             protocol: AtomicU8::new(Protocol::Unseen as u8),
-            says_close: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
+            asked: AtomicU8::new(0),
             cut: Cut::new(),
-            in_flight: AtomicU32::new(0),
-            requested: AtomicU32::new(0),
+            tally: Tally::default(),
             after_body: AtomicBool::new(false),
             mid_head: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
@@ -135,6 +142,8 @@ impl Connection {
             requests: Mutex::default(),
             ticket,
             peer,
+            names,
+            upgrades,
         }
     }
 }
@@ -148,12 +157,12 @@ impl Connection {
     /// Whether no shutdown has begun.
     #[inline]
     pub(super) fn is_serving(&self) -> bool {
-        self.handle.shared.tracker().stage() == SERVING
+        self.handle.shared.tracker().is_serving()
     }
 
     #[inline]
     pub(super) fn timeouts(&self) -> &Timeouts {
-        self.home.timeouts()
+        &self.home.terms().timeouts
     }
 
     pub(super) fn set_protocol(&self, protocol: Protocol) {
@@ -182,41 +191,48 @@ impl Connection {
     }
 
     #[inline]
-    fn is_http2(&self) -> bool {
+    pub(super) fn is_http2(&self) -> bool {
         self.is(Protocol::Http2)
     }
 
     /// Whether its moment lies in the past.
     #[inline]
     pub(super) fn says_close(&self) -> bool {
-        self.says_close.load(Ordering::Relaxed)
+        self.is_asked(SAYS_CLOSE)
     }
 
     pub(super) fn say_close(&self) {
-        self.says_close.store(true, Ordering::Relaxed);
+        self.ask(SAYS_CLOSE);
+    }
+
+    #[inline]
+    fn is_asked(&self, what: u8) -> bool {
+        self.asked.load(Ordering::Relaxed) & what != 0
+    }
+
+    fn ask(&self, what: u8) {
+        self.asked.fetch_or(what, Ordering::Relaxed);
     }
 
     /// How many requests have come on it.
     #[inline]
     pub(super) fn requested(&self) -> u32 {
-        self.requested.load(Ordering::Relaxed)
+        self.tally.come()
     }
 
     pub(super) fn end(&self) {
-        self.ending.store(true, Ordering::Relaxed);
+        self.ask(ENDING);
     }
 
     /// Ends it when nothing more has arrived, half a head or not. What is complete by then is still served.
     pub(super) fn give_up(&self) {
-        self.say_close();
-        self.given_up.store(true, Ordering::Relaxed);
-        self.end();
+        self.ask(SAYS_CLOSE | ENDING | GIVEN_UP);
     }
 
     /// Whether it closes when it is idle and nothing has arrived.
     #[inline]
     pub(super) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
+        self.is_asked(ENDING)
     }
 
     /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head is on its way. Never on
@@ -225,42 +241,45 @@ impl Connection {
         self.is_ending()
             && !self.is_http2()
             && self.is_idle()
-            && (!self.is_mid_head() || self.given_up.load(Ordering::Relaxed))
+            && (!self.is_mid_head() || self.is_asked(GIVEN_UP))
             && !self.is_upgraded()
     }
 
     /// What it waits for from its client, if it does not wait for that without end.
     #[inline]
     pub(super) fn awaits(&self) -> Option<Awaits> {
+        // An idle connection of HTTP/1, as each request leaves it: asked first, and quickly.
+        if self.is(Protocol::Http1) && !self.is_mid_head() && !self.is_lingering() {
+            return None;
+        }
+        self.awaits_something()
+    }
+
+    #[inline(never)]
+    fn awaits_something(&self) -> Option<Awaits> {
         if self.is_upgraded() {
             return None;
         }
-        if self.lingering.load(Ordering::Relaxed) {
+        if self.is_lingering() {
             return Some(Awaits::End);
         }
-        if self.is(Protocol::Http1) {
-            return self.awaits_head().then_some(Awaits::Head);
-        }
-        if self.is(Protocol::Http2) {
-            return (self.pong() == Pong::Awaited).then_some(Awaits::Pong);
-        }
-        self.awaits_version()
-    }
-
-    /// What it waits for before it is HTTP.
-    #[cold]
-    fn awaits_version(&self) -> Option<Awaits> {
         match self.protocol() {
             Protocol::Handshake => Some(Awaits::Handshake),
             Protocol::Unknown if self.is_mid_head() => Some(Awaits::Preface),
             Protocol::Unknown => Some(Awaits::FirstByte),
-            _ => None,
+            Protocol::Http1 => self.awaits_head().then_some(Awaits::Head),
+            Protocol::Http2 => (self.pong() == Pong::Awaited).then_some(Awaits::Pong),
+            Protocol::Unseen | Protocol::Raw => None,
         }
+    }
+
+    #[inline]
+    fn is_lingering(&self) -> bool {
+        self.lingering.load(Ordering::Relaxed)
     }
 
     /// Whether it waits for the rest of a head, as far as that can be known: what comes after a request with a body may
     /// belong to the body still. In normal service nobody is closed on a guess.
-    #[inline]
     fn awaits_head(&self) -> bool {
         let known = || !self.after_body.load(Ordering::Relaxed) || !self.is_serving();
         self.is_mid_head() && self.in_flight() == 0 && known()
@@ -274,7 +293,7 @@ impl Connection {
     /// How many requests are in flight.
     #[inline]
     pub(super) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Acquire)
+        self.tally.in_flight()
     }
 
     /// How many responses have not been sent whole, though their handlers and bodies are done.
@@ -309,6 +328,13 @@ impl Connection {
     /// Wakes its task, if that has waited for this.
     #[inline]
     fn became_idle(&self) {
+        if self.asked.load(Ordering::Relaxed) != 0 {
+            self.became_idle_asked();
+        }
+    }
+
+    #[cold]
+    fn became_idle_asked(&self) {
         // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
         let asked = || self.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
         if self.is_ending() || asked() {
@@ -359,7 +385,7 @@ impl Connection {
     /// Bytes have come in that are not HTTP/2's.
     #[inline]
     pub(super) fn received(&self, bytes: &[u8]) {
-        if self.in_flight.load(Ordering::Relaxed) == 0 && !self.is_mid_head() {
+        if self.in_flight() == 0 && !self.is_mid_head() {
             // Empty lines between two requests are no head (RFC 9112, section 2.2).
             let begun = bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
             self.mid_head.store(begun, Ordering::Relaxed);
@@ -369,47 +395,36 @@ impl Connection {
     /// hyper holds nothing that is still to be written: it flushes its IO only then.
     #[inline]
     pub(super) fn flushed(&self) {
-        if self.in_flight.load(Ordering::Relaxed) == 0 && self.unflushed.load(Ordering::Relaxed) {
+        if self.in_flight() == 0 && self.unflushed.load(Ordering::Relaxed) {
             self.unflushed.store(false, Ordering::Relaxed);
             self.became_idle();
         }
     }
 
-    /// A request's head is complete. Returns the place under which it is named.
-    #[inline(always)]
-    pub(super) fn begin<B: Body>(
+    /// A request's head is complete.
+    #[inline]
+    pub(super) fn begin(&self) {
+        self.tally.begin();
+    }
+
+    /// A request is about to be passed on. Returns the place under which it is named.
+    #[inline]
+    pub(super) fn admit<B: Body>(
         &self,
         request: &Request<B>,
         generation: Generation,
-        names: RequestNames,
     ) -> Option<Place> {
-        self.mid_head.store(false, Ordering::Relaxed);
-        self.unflushed.store(true, Ordering::Relaxed);
         // HTTP/2 tells its requests apart, and h2 would take a lock to answer.
         if !self.is_http2() {
+            self.mid_head.store(false, Ordering::Relaxed);
+            self.unflushed.store(true, Ordering::Relaxed);
             let has_body = !request.body().is_end_stream();
             self.after_body.store(has_body, Ordering::Relaxed);
         }
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        // All of its requests begin in its own task: nobody else writes this.
-        let before = self.requested();
-        self.requested
-            .store(before.wrapping_add(1), Ordering::Relaxed);
-        match names {
+        match self.names {
             RequestNames::Off => None,
-            names => Some(self.name_request(request, generation, names)),
+            names => Some(self.requests().add(request, generation, names)),
         }
-    }
-
-    #[inline(never)]
-    fn name_request<B>(
-        &self,
-        request: &Request<B>,
-        generation: Generation,
-        names: RequestNames,
-    ) -> Place {
-        let request = InFlight::new(request, generation, names);
-        self.requests().add(request)
     }
 
     /// A request is over.
@@ -421,7 +436,7 @@ impl Connection {
             }
             self.requests().remove(place);
         }
-        self.in_flight.fetch_sub(1, Ordering::Release);
+        self.tally.finish();
         self.became_idle();
     }
 
@@ -447,7 +462,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
-        if self.cut.end() && self.is_counted() && shared.tracker().stage() != SERVING {
+        if self.cut.end() && self.is_counted() && !shared.tracker().is_serving() {
             shared.connections.closed.fetch_add(1, Ordering::Relaxed);
         }
     }

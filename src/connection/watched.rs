@@ -39,6 +39,8 @@ pin_project! {
     }
 }
 
+const POLLED_AGAIN: &str = "polled after it was over";
+
 impl<C> Watched<C> {
     pub(super) fn new(connection: C, state: Arc<Connection>) -> Self {
         Watched {
@@ -53,49 +55,75 @@ impl<C> Watched<C> {
 }
 
 impl<C: GracefulConnection> Watched<C> {
-    /// Makes sure that the coordinator wakes this task, then says whether it is in normal service. There that is one
-    /// comparison when the task has not changed, which it hardly ever does.
+    /// Makes sure that the coordinator wakes this task, then looks where the shutdown stands, and takes the steps whose time
+    /// has come. Returns when the next one is due.
+    ///
+    /// In normal service that is one comparison when the task has not changed, which it hardly ever does, and one load.
     #[inline]
-    fn register(&self, waker: &Waker) -> bool {
+    fn attend(self: Pin<&mut Self>, waker: &Waker) -> Option<Instant> {
         let known = self.waker.as_ref().is_some_and(|old| old.will_wake(waker));
-        known && self.state.is_serving()
+        match known && self.state.is_serving() {
+            true => None,
+            false => self.attend_anew(waker),
+        }
     }
 
-    /// Later it is done anew each time: waking uses the waker up.
+    /// Later it registers each time: waking uses the waker up.
     #[cold]
-    fn register_anew(self: Pin<&mut Self>, waker: &Waker) -> bool {
+    fn attend_anew(self: Pin<&mut Self>, waker: &Waker) -> Option<Instant> {
         let this = self.project();
         this.state.cut.register(waker);
         let serving = this.state.is_serving();
         let stays = serving && !this.state.is_ending();
         *this.waker = stays.then(|| waker.clone());
-        serving
+        match serving {
+            true => None,
+            false => {
+                let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
+                this.course.advance(this.state, connection)
+            }
+        }
     }
 
-    /// Lets the connection do what it can, and says until when to wait then: for its next step, or for its client.
+    /// Lets the connection do what it can, and says until when to wait then: for its next `step`, or for its client.
     #[inline]
     fn poll_connection(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        serving: bool,
+        step: Option<Instant>,
     ) -> ControlFlow<C::Output, Option<Instant>> {
         let this = self.project();
-        let (course, patience, state) = (this.course, this.patience, this.state);
-        let mut connection = this
-            .connection
-            .as_pin_mut()
-            .expect("polled after it was over");
-        let step = match serving {
-            true => None,
-            false => course.advance(state, connection.as_mut()),
-        };
+        let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
         if let Poll::Ready(output) = connection.poll(cx) {
             return ControlFlow::Break(output);
         }
-        ControlFlow::Continue(match patience.due(state, course) {
+        ControlFlow::Continue(match this.patience.due(this.state, this.course) {
             None => step,
             client => step.into_iter().chain(client).min(),
         })
+    }
+
+    /// Waits until it is `due`, then gives the client up, or takes the next step.
+    #[cold]
+    fn poll_due(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        due: Instant,
+    ) -> Poll<Option<C::Output>> {
+        ready!(self.as_mut().poll_timer(cx, due));
+        if self.as_mut().give_up() {
+            return self.end();
+        }
+        // Polled again, and not from here: a request passes a poll that has no loop faster.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Drops the connection.
+    #[cold]
+    fn end(self: Pin<&mut Self>) -> Poll<Option<C::Output>> {
+        self.project().connection.set(None);
+        Poll::Ready(None)
     }
 
     /// Ready when it is `due`, or earlier: the timer may be set for what has been over since.
@@ -141,24 +169,15 @@ impl<C: GracefulConnection> Future for Watched<C> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Registered before anything is looked at: what changes after the look wakes this task.
-        let waker = cx.waker();
-        let serving = self.register(waker) || self.as_mut().register_anew(waker);
-        loop {
-            if self.state.cut.is_cut() {
-                break;
-            }
-            let due = match self.as_mut().poll_connection(cx, serving) {
-                ControlFlow::Continue(Some(due)) => due,
-                ControlFlow::Continue(None) => return Poll::Pending,
-                ControlFlow::Break(output) => return Poll::Ready(Some(output)),
-            };
-            ready!(self.as_mut().poll_timer(cx, due));
-            if self.as_mut().give_up() {
-                break;
-            }
+        let step = self.as_mut().attend(cx.waker());
+        if self.state.cut.is_cut() {
+            return self.end();
         }
-        self.project().connection.set(None);
-        Poll::Ready(None)
+        match self.as_mut().poll_connection(cx, step) {
+            ControlFlow::Continue(None) => Poll::Pending,
+            ControlFlow::Continue(Some(due)) => self.poll_due(cx, due),
+            ControlFlow::Break(output) => Poll::Ready(Some(output)),
+        }
     }
 }
 
@@ -182,6 +201,7 @@ mod tests {
     use super::super::group::Group;
     use super::super::raw::Raw;
     use super::super::state::Protocol;
+    use super::super::terms::Terms;
     use super::super::timeouts::Timeouts;
     use super::*;
     use crate::{Plan, ShutdownCoordinator};
@@ -189,7 +209,7 @@ mod tests {
     #[test]
     fn state_that_outlives_the_task_does_not_keep_it() {
         let shutdown = ShutdownCoordinator::new(Plan::immediate());
-        let group = Group::new(&shutdown.handle(), true, Timeouts::new());
+        let group = Group::new(&shutdown.handle(), true, Terms::default());
         let state = group.open("a peer").expect("nothing is over");
         let (upgrade, upgraded) = oneshot::channel();
         let watched = Watched::new(Raw::new(upgraded), Arc::clone(&state));
@@ -211,7 +231,7 @@ mod tests {
         let shutdown = ShutdownCoordinator::new(Plan::immediate());
         let limit = Duration::from_secs(1);
         let timeouts = Timeouts::new().head(limit, limit);
-        let group = Group::new(&shutdown.handle(), true, timeouts);
+        let group = Group::new(&shutdown.handle(), true, Terms::from(timeouts));
         let state = group.open("a peer").expect("nothing is over");
         state.set_protocol(Protocol::Http1);
         state.received(b"G");

@@ -84,6 +84,13 @@ impl Tracker {
         }
     }
 
+    /// Whether no shutdown has begun: one load.
+    #[inline]
+    pub(crate) fn is_serving(self) -> bool {
+        let stage = self.gauge.stage.load(Ordering::Acquire);
+        (stage ^ self.epoch) & !COUNTING == 0
+    }
+
     /// Whether somebody wants to know who arrives: the shutdown has begun, or arrivals are counted before it. One load.
     #[cfg(feature = "tower")]
     #[inline]

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub(crate) use arrivals::Arrivals;
 pub(crate) use counter::Ticket;
-pub(crate) use gauge::{FINISHED, GaugeOwner, SERVING, Stage, Tracker};
+pub(crate) use gauge::{FINISHED, GaugeOwner, Stage, Tracker};
 pub(crate) use shard::{Class, Count, Generation};
 
 /// Keeps the shutdown waiting until it is dropped.

@@ -185,7 +185,7 @@ fn who_is_refused_or_asks_sees_what_was_done_before() {
         let asker = thread::spawn({
             let before = Arc::clone(&before);
             move || {
-                if tracker.stage() != SERVING {
+                if !tracker.is_serving() {
                     MOVED.fetch_add(1, StdOrdering::Relaxed);
                     assert!(before[1].load(Ordering::Relaxed), "it moved for nothing");
                 }

@@ -85,7 +85,6 @@ impl<B: Body + 'static, H: Hold> DrainBody<B, H> {
             *this.ending = None;
             *this.hold = None;
         }
-        // As it came: a frame is large.
         polled
     }
 
@@ -138,6 +137,11 @@ impl<B: Body + 'static, H: Hold> Body for DrainBody<B, H> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.ending {
+            // Nothing is looked at, so a frame is not moved here: it is large.
+            None if H::IS_OUTERMOST && !self.asks => match self.project().inner.as_pin_mut() {
+                Some(inner) => inner.poll_frame(cx),
+                None => Poll::Ready(None),
+            },
             None => self.poll_inner(cx),
             Some(_) => self.poll_ended(cx),
         }

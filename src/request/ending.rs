@@ -9,7 +9,6 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use crate::drain::SERVING;
 use crate::moment::Moment;
 use crate::told::Told;
 
@@ -80,7 +79,7 @@ impl Ending {
 
     /// Whether the shutdown has begun: before that no moment comes.
     pub(super) fn is_leaving(&self) -> bool {
-        self.moment.shared().tracker().stage() != SERVING
+        !self.moment.shared().tracker().is_serving()
     }
 
     /// Whether it is time to end it, and what it has sent so far can be ended there.

@@ -36,12 +36,23 @@ pin_project! {
 }
 
 impl<F, H> ResponseFuture<F, H> {
+    #[inline(always)]
     pub(crate) fn open(inner: F, hold: H) -> Self {
         ResponseFuture {
             state: State::Open {
                 inner,
                 hold: Some(hold),
             },
+        }
+    }
+
+    /// What it answers with and what it holds, unless it was refused.
+    #[cfg(feature = "hyper")]
+    #[inline]
+    pub(crate) fn parts(self: Pin<&mut Self>) -> Option<(Pin<&mut F>, &mut H)> {
+        match self.project().state.project() {
+            StateProj::Open { inner, hold } => Some((inner, hold.as_mut()?)),
+            StateProj::Refused { .. } => None,
         }
     }
 
@@ -67,13 +78,9 @@ where
         match self.project().state.project() {
             StateProj::Open { inner, hold } => {
                 let running = hold.as_mut().expect("polled after it was ready");
-                let (mut answer, heard);
-                {
-                    let entered = running.current().enter();
-                    answer = inner.poll(cx);
-                    heard = entered.heard();
-                }
-                running.ran(heard);
+                let entered = running.current().enter();
+                let mut answer = inner.poll(cx);
+                running.ran(entered.heard());
                 // Looked at where it lies, and moved once: it is large.
                 let mut fate = Fate::Whole;
                 let mut sized = true;

@@ -7,10 +7,13 @@ use super::ending::Fate;
 use super::long::{fate, keep_for_close, lasts};
 use super::rules::is_probe;
 use crate::current::{Current, Heard};
-use crate::drain::{SERVING, Ticket, Tracker};
+use crate::drain::{Ticket, Tracker};
 
 /// Held from before the handler is called until the response's body is over. Dropping it ends the request.
 pub trait Hold {
+    /// Whether whoever polls the response's body is hyper itself, which drops it as soon as it has ended or failed.
+    const IS_OUTERMOST: bool;
+
     /// What a handler may ask for while it runs.
     fn current(&self) -> Current;
 
@@ -77,6 +80,9 @@ impl RequestGuard {
 }
 
 impl Hold for RequestGuard {
+    // Somebody else's layer may keep a body that has ended.
+    const IS_OUTERMOST: bool = false;
+
     #[inline]
     fn current(&self) -> Current {
         Current::new(self.tracker, self.lot)
@@ -92,9 +98,7 @@ impl Hold for RequestGuard {
 
     #[inline]
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
-        if self.http1
-            && self.tracker.stage() != SERVING
-            && !leaves_http(self.connect, response.status())
+        if self.http1 && !self.tracker.is_serving() && !leaves_http(self.connect, response.status())
         {
             say_close(response.headers_mut());
         }
