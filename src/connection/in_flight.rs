@@ -51,7 +51,7 @@ impl InFlight {
         self.admitted || self.admit_now(request)
     }
 
-    #[inline]
+    #[inline(always)]
     fn admit_now<B: Body>(&mut self, request: &Request<B>) -> bool {
         self.admitted = true;
         self.connect = *request.method() == Method::CONNECT;

@@ -32,7 +32,11 @@ pub(super) struct Named {
 
 impl Named {
     #[inline]
-    fn new<B>(request: &Request<B>, generation: Generation, names: RequestNames) -> Self {
+    pub(super) fn new<B>(
+        request: &Request<B>,
+        generation: Generation,
+        names: RequestNames,
+    ) -> Self {
         let path = match names {
             RequestNames::MethodAndPath => request.uri().path_and_query().cloned(),
             RequestNames::Method | RequestNames::Off => None,
@@ -58,17 +62,12 @@ impl Named {
 impl Requests {
     /// Returns the place from which to remove it.
     #[inline]
-    pub(super) fn add<B>(
-        &mut self,
-        request: &Request<B>,
-        generation: Generation,
-        names: RequestNames,
-    ) -> Place {
+    pub(super) fn add(&mut self, request: Named) -> Place {
         let (place, slot) = match self.first {
             None => (Place::MIN, &mut self.first),
             Some(_) => self.free(),
         };
-        *slot = Some(Named::new(request, generation, names));
+        *slot = Some(request);
         place
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::cut::Cut;
 use super::names::RequestNames;
 use super::peer::Peer;
-use super::requests::{Place, Requests};
+use super::requests::{Named, Place, Requests};
 use super::tally::Tally;
 use super::terms::Terms;
 use super::timeouts::Timeouts;
@@ -423,8 +423,20 @@ impl Connection {
         }
         match self.names {
             RequestNames::Off => None,
-            names => Some(self.requests().add(request, generation, names)),
+            names => Some(self.name_request(request, generation, names)),
         }
+    }
+
+    #[inline(never)]
+    fn name_request<B>(
+        &self,
+        request: &Request<B>,
+        generation: Generation,
+        names: RequestNames,
+    ) -> Place {
+        // Made before the lock is taken: on HTTP/2 others begin and end meanwhile.
+        let request = Named::new(request, generation, names);
+        self.requests().add(request)
     }
 
     /// A request is over.

@@ -55,34 +55,35 @@ impl<C> Watched<C> {
 }
 
 impl<C: GracefulConnection> Watched<C> {
-    /// Makes sure that the coordinator wakes this task, then looks where the shutdown stands, and takes the steps whose time
-    /// has come. Returns when the next one is due.
-    ///
-    /// In normal service that is one comparison when the task has not changed, which it hardly ever does, and one load.
+    /// Whether this is normal service, in which nobody is cut, and whoever ends it wakes this task: one comparison, because
+    /// the task hardly ever changes, and one load.
     #[inline]
-    fn attend(self: Pin<&mut Self>, waker: &Waker) -> Option<Instant> {
+    fn is_undisturbed(&self, waker: &Waker) -> bool {
         let known = self.waker.as_ref().is_some_and(|old| old.will_wake(waker));
-        match known && self.state.is_serving() {
-            true => None,
-            false => self.attend_anew(waker),
-        }
+        known && self.state.is_serving()
     }
 
-    /// Later it registers each time: waking uses the waker up.
+    /// Makes sure that the coordinator wakes this task, then takes the steps whose time has come. Returns when the next one is
+    /// due; breaks when the connection is cut.
     #[cold]
-    fn attend_anew(self: Pin<&mut Self>, waker: &Waker) -> Option<Instant> {
+    fn attend(self: Pin<&mut Self>, waker: &Waker) -> ControlFlow<(), Option<Instant>> {
         let this = self.project();
+        // Before anything is looked at: what changes after the look wakes this task.
         this.state.cut.register(waker);
         let serving = this.state.is_serving();
+        // Later it is done each time: waking uses the waker up.
         let stays = serving && !this.state.is_ending();
         *this.waker = stays.then(|| waker.clone());
-        match serving {
+        if this.state.cut.is_cut() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(match serving {
             true => None,
             false => {
                 let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
                 this.course.advance(this.state, connection)
             }
-        }
+        })
     }
 
     /// Lets the connection do what it can, and says until when to wait then: for its next `step`, or for its client.
@@ -168,11 +169,13 @@ impl<C: GracefulConnection> Future for Watched<C> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Registered before anything is looked at: what changes after the look wakes this task.
-        let step = self.as_mut().attend(cx.waker());
-        if self.state.cut.is_cut() {
-            return self.end();
-        }
+        let step = match self.is_undisturbed(cx.waker()) {
+            true => None,
+            false => match self.as_mut().attend(cx.waker()) {
+                ControlFlow::Continue(step) => step,
+                ControlFlow::Break(()) => return self.end(),
+            },
+        };
         match self.as_mut().poll_connection(cx, step) {
             ControlFlow::Continue(None) => Poll::Pending,
             ControlFlow::Continue(Some(due)) => self.poll_due(cx, due),

@@ -63,13 +63,9 @@ where
         };
         let mut guard = RequestGuard::new(tracker, &request, ticket);
         // A service may ask in `call` already.
-        let (response, heard);
-        {
-            let entered = guard.current().enter();
-            response = self.inner.call(request);
-            heard = entered.heard();
-        }
-        guard.called(heard);
+        let entered = guard.current().enter();
+        let response = self.inner.call(request);
+        guard.called(entered.heard());
         ResponseFuture::open(response, guard)
     }
 }
