@@ -150,3 +150,30 @@ impl Drop for InFlight {
         self.state.finish(self.place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::Group;
+    use super::super::terms::Terms;
+    use super::*;
+    use crate::handle::ShutdownHandle;
+    use crate::plan::Plan;
+
+    // Its service may say again and again that it is not ready.
+    #[test]
+    fn request_that_is_polled_again_before_it_is_passed_on_is_counted_and_named_once() {
+        let handle = ShutdownHandle::new(Plan::immediate());
+        let group = Group::new(&handle, true, Terms::default());
+        let state = group.open("peer").unwrap();
+        let seen = || (handle.in_flight(), state.requests().iter().count());
+        let request = Request::new(String::new());
+
+        let mut in_flight = InFlight::new(&state);
+        assert!(in_flight.admit(&request));
+        assert!(in_flight.admit(&request));
+        assert_eq!(seen(), (1, 1));
+
+        drop(in_flight);
+        assert_eq!(seen(), (0, 0));
+    }
+}
