@@ -67,7 +67,7 @@ impl Course {
         state: &Connection,
         mut connection: Pin<&mut C>,
     ) -> Option<Instant> {
-        if !state.is_counted() {
+        if !state.is_counted() || matches!(self.step, Step::Ending) {
             return None;
         }
         let handle = &state.handle;
@@ -128,6 +128,11 @@ impl Course {
 /// A connection's own moment: from the whole window, however late it came. Those that come after theirs are asked at once.
 fn moment(t0: Instant, state: &Connection) -> Instant {
     t0 + spread::moment(state.handle.plan().spread(), state.lot)
+}
+
+/// Whether connections have something to do when this phase begins.
+pub(super) fn has_a_step_at(phase: Phase) -> bool {
+    matches!(phase, Phase::LameDuck | Phase::Close)
 }
 
 /// Whether Close has begun, or is over.

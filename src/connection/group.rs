@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::course;
 use super::graceful::GracefulConnection;
 use super::peer::Peer;
 use super::raw::Raw;
@@ -221,10 +222,12 @@ impl Home for Group {
 
 impl Source for Group {
     fn stage_moved(&self) {
-        for connection in self.each() {
-            if self.handle.shared.tracker().stage() == FINISHED {
+        if self.handle.shared.tracker().stage() == FINISHED {
+            for connection in self.each() {
                 connection.cut.cut();
-            } else {
+            }
+        } else if self.handle.phase().is_some_and(course::has_a_step_at) {
+            for connection in self.each() {
                 connection.cut.wake();
             }
         }
