@@ -23,14 +23,12 @@ const DISCARD: usize = 4096;
 /// dropped; after Close's deadline reads end and writes fail.
 pub struct Io<I> {
     inner: I,
-    /// HTTP/1 as it nearly always is: nothing is left to be given, and no second look is on. So a read has one thing to ask.
+    /// HTTP/1 when all that was sniffed has been given: so a read has one thing to ask.
     plain: bool,
     /// Until it has been given to hyper.
     sniffed: Sniffed,
     /// On HTTP/2.
     frames: Option<Box<Frames>>,
-    /// There while the socket looks dry and the connection is about to end for it.
-    second_look: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     closing: Closing,
     state: Arc<Connection>,
 }
@@ -55,7 +53,6 @@ impl<I> Io<I> {
             plain: false,
             sniffed: Sniffed::default(),
             frames: None,
-            second_look: None,
             closing: Closing::Open,
             state,
         }
@@ -67,10 +64,6 @@ impl<I> Io<I> {
     }
 
     /// The socket has just said that it is dry. Whether to end the connection for it.
-    ///
-    /// tokio says so from what it remembers, and asks the operating system only after an event. What has arrived since the
-    /// last one, or before a socket was registered, is seen when the driver has been polled: that is what `yield_now` waits
-    /// for. So the answer is no at first, and the caller looks once more.
     #[inline]
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.state.is_ending() {
@@ -84,12 +77,7 @@ impl<I> Io<I> {
         if !self.state.should_end() {
             return Poll::Pending;
         }
-        let second_look = self
-            .second_look
-            .get_or_insert_with(|| Box::pin(tokio::task::yield_now()));
-        self.plain = false;
-        ready!(second_look.as_mut().poll(cx));
-        self.second_look = None;
+        ready!(self.state.poll_driven(cx));
         self.closing = Closing::Ended;
         Poll::Ready(())
     }
@@ -105,7 +93,6 @@ impl<I> Io<I> {
 
     #[inline(never)]
     fn received_otherwise(&mut self, bytes: &[u8]) {
-        self.second_look = None;
         if bytes.is_empty() {
             self.closing = Closing::Ended;
             return;
@@ -179,7 +166,6 @@ impl<I: AsyncRead + Unpin> Io<I> {
                 Poll::Pending => return self.poll_end(cx).map(|()| Ok(None)),
             }
             let read = buf.filled().len();
-            self.second_look = None;
             if read == 0 {
                 self.closing = Closing::Ended;
                 if self.sniffed.bytes().is_empty() {
@@ -333,12 +319,15 @@ mod tests {
     use std::collections::VecDeque;
     use std::task::Waker;
 
+    use http::Request;
     use proptest::prelude::*;
+    use tokio_test::task;
 
     use super::super::group::Group;
     use super::super::terms::Terms;
     use super::*;
     use crate::cases;
+    use crate::drain::Generation;
     use crate::handle::ShutdownHandle;
     use crate::plan::Plan;
 
@@ -392,6 +381,61 @@ mod tests {
             Poll::Pending => panic!("the client is never late"),
         }
         buf.filled().to_vec()
+    }
+
+    /// A socket as tokio sees it: each read gives this, or looks dry.
+    struct Socket(VecDeque<Option<&'static [u8]>>);
+
+    impl AsyncRead for Socket {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            match self.0.pop_front().flatten() {
+                None => Poll::Pending,
+                Some(bytes) => {
+                    buf.put_slice(bytes);
+                    Poll::Ready(Ok(()))
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dry_socket_is_looked_at_once_more_whenever_it_has_become_idle() {
+        let reads = [None, Some(b"1".as_slice()), None, Some(b"2"), None, None];
+        let handle = ShutdownHandle::new(Plan::immediate());
+        let group = Group::new(&handle, true, Terms::default());
+        let state = group.open("peer").unwrap();
+        state.set_protocol(Protocol::Http1);
+        state.end();
+        let mut task = task::spawn(Io::new(Socket(reads.into()), Arc::clone(&state)));
+        let mut read = || {
+            let mut space = [0; 8];
+            let mut buf = ReadBuf::new(&mut space);
+            let read = task.enter(|cx, io| io.poll_read(cx, &mut buf));
+            let read = read.map(|read| {
+                read.unwrap();
+                buf.filled().to_vec()
+            });
+            (read, task.is_woken())
+        };
+
+        for request in [b"1", b"2"] {
+            assert_eq!(read(), (Poll::Pending, true));
+            assert_eq!(read().0, Poll::Ready(request.to_vec()));
+            // It is answered.
+            state.begin();
+            state.admit(&Request::new(String::new()), Generation::Early);
+            state.finish(None);
+            state.flushed();
+        }
+        assert_eq!(read(), (Poll::Pending, true));
+        // It was waited for long enough, and looks dry still: once more.
+        state.give_up();
+        assert_eq!(read(), (Poll::Pending, true));
+        assert_eq!(read().0, Poll::Ready(Vec::new()));
     }
 
     /// What begins like the preface, and may go on otherwise.

@@ -1,10 +1,13 @@
 //! What the parts of one connection share: its IO, its service, its requests, and whoever watches it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use http::Request;
 use hyper::body::Body;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::cut::Cut;
@@ -65,6 +68,9 @@ const SAYS_CLOSE: u8 = 1;
 const ENDING: u8 = 2;
 /// It has been waited for long enough: half a head does not hold it any more.
 const GIVEN_UP: u8 = 4;
+
+/// The runtime's driver has been polled since it was last idle.
+const DRIVEN: u8 = 8;
 
 /// What is known of a connection's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +233,7 @@ impl Connection {
     /// Ends it when nothing more has arrived, half a head or not. What is complete by then is still served.
     pub(super) fn give_up(&self) {
         self.ask(SAYS_CLOSE | ENDING | GIVEN_UP);
+        self.forget_driven();
     }
 
     /// Whether it closes when it is idle and nothing has arrived.
@@ -243,6 +250,31 @@ impl Connection {
             && self.is_idle()
             && (!self.is_mid_head() || self.is_asked(GIVEN_UP))
             && !self.is_upgraded()
+    }
+
+    /// The same, of a connection whose IO can answer: its bytes are followed.
+    pub(super) fn should_end_by_io(&self) -> bool {
+        let followed = self.is(Protocol::Http1) || self.is(Protocol::Unknown);
+        followed && self.should_end()
+    }
+
+    /// Ready when it can be believed that the socket is dry.
+    ///
+    /// tokio says so from what it remembers, and asks the operating system only after an event. What has arrived since the
+    /// last one, or before a socket was registered, is seen when the driver has been polled: that is what `yield_now` waits
+    /// for. So the answer is no at first, and the task is woken for the second look.
+    pub(super) fn poll_driven(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.asked.fetch_or(DRIVEN, Ordering::Relaxed) & DRIVEN != 0 {
+            return Poll::Ready(());
+        }
+        // What it keeps for its second poll is kept here.
+        let yielded = pin!(yield_now()).poll(cx);
+        debug_assert!(yielded.is_pending(), "it yields once");
+        Poll::Pending
+    }
+
+    fn forget_driven(&self) {
+        self.asked.fetch_and(!DRIVEN, Ordering::Relaxed);
     }
 
     /// What it waits for from its client, if it does not wait for that without end.
@@ -335,6 +367,7 @@ impl Connection {
 
     #[cold]
     fn became_idle_asked(&self) {
+        self.forget_driven();
         // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
         let asked = || self.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
         if self.is_ending() || asked() {

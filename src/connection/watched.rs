@@ -64,26 +64,31 @@ impl<C: GracefulConnection> Watched<C> {
     }
 
     /// Makes sure that the coordinator wakes this task, then takes the steps whose time has come. Returns when the next one is
-    /// due; breaks when the connection is cut.
+    /// due; breaks when the connection is not to be polled: it is cut, or it could only say that its socket looks dry.
     #[cold]
-    fn attend(self: Pin<&mut Self>, waker: &Waker) -> ControlFlow<(), Option<Instant>> {
-        let this = self.project();
+    fn attend(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> ControlFlow<Poll<Option<C::Output>>, Option<Instant>> {
+        let this = self.as_mut().project();
         // Before anything is looked at: what changes after the look wakes this task.
-        this.state.cut.register(waker);
+        this.state.cut.register(cx.waker());
         let serving = this.state.is_serving();
         // Later it is done each time: waking uses the waker up.
         let stays = serving && !this.state.is_ending();
-        *this.waker = stays.then(|| waker.clone());
+        *this.waker = stays.then(|| cx.waker().clone());
         if this.state.cut.is_cut() {
-            return ControlFlow::Break(());
+            return ControlFlow::Break(self.end());
         }
-        ControlFlow::Continue(match serving {
-            true => None,
-            false => {
-                let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
-                this.course.advance(this.state, connection)
-            }
-        })
+        if serving {
+            return ControlFlow::Continue(None);
+        }
+        let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
+        let step = this.course.advance(this.state, connection);
+        if this.state.should_end_by_io() && this.state.poll_driven(cx).is_pending() {
+            return ControlFlow::Break(Poll::Pending);
+        }
+        ControlFlow::Continue(step)
     }
 
     /// Lets the connection do what it can, and says until when to wait then: for its next `step`, or for its client.
@@ -171,9 +176,9 @@ impl<C: GracefulConnection> Future for Watched<C> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let step = match self.is_undisturbed(cx.waker()) {
             true => None,
-            false => match self.as_mut().attend(cx.waker()) {
+            false => match self.as_mut().attend(cx) {
                 ControlFlow::Continue(step) => step,
-                ControlFlow::Break(()) => return self.end(),
+                ControlFlow::Break(poll) => return poll,
             },
         };
         match self.as_mut().poll_connection(cx, step) {
