@@ -304,6 +304,23 @@ async fn what_a_body_owns_is_dropped_before_its_request_is_over() {
     assert_eq!(handle.in_flight(), 0);
 }
 
+// A layer in front of this one may do so.
+#[tokio::test]
+async fn body_of_a_known_size_that_is_kept_after_its_end_holds_nobody() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let full = Full::new(Bytes::from_static(b"hello"));
+    let service = DrainLayer::new(&handle).layer(answering(Response::new(full)));
+    let mut body = service.oneshot(get("/")).await.unwrap().into_body();
+
+    assert_eq!(text(body.frame().await), "hello");
+    assert_eq!(handle.in_flight(), 1);
+    assert!(body.frame().await.is_none());
+
+    assert_eq!(handle.in_flight(), 0);
+    drop(body);
+}
+
 #[tokio::test]
 async fn body_that_has_ended_stays_ended() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
