@@ -17,7 +17,19 @@ pub fn is_there() -> bool {
 
 /// Instructions for one time of a workload.
 pub fn instructions(workload: &str, n: u64) -> f64 {
-    let total = |times| -> u64 { run(workload, times).by_file.values().sum() };
+    instructions_after(0, workload, n)
+}
+
+/// The mean over some [pasts](crate::work::live_before) of the heap.
+pub fn mean_instructions(workload: &str, n: u64) -> f64 {
+    let each = (1..=PASTS).map(|past| instructions_after(past, workload, n));
+    each.sum::<f64>() / PASTS as f64
+}
+
+const PASTS: u64 = 3;
+
+fn instructions_after(past: u64, workload: &str, n: u64) -> f64 {
+    let total = |times| -> u64 { run(workload, times, past).by_file.values().sum() };
     let (once, twice) = (total(n), total(2 * n));
     assert!(once < twice, "{workload}: twice as often was not more");
     (twice - once) as f64 / n as f64
@@ -39,8 +51,8 @@ fn by<K: Ord>(
     n: u64,
     part: impl Fn(Profile) -> BTreeMap<K, u64>,
 ) -> BTreeMap<K, f64> {
-    let once = part(run(workload, n));
-    let twice = part(run(workload, 2 * n));
+    let once = part(run(workload, n, 0));
+    let twice = part(run(workload, 2 * n, 0));
     let each = twice.into_iter().map(|(key, twice)| {
         let once = once.get(&key).copied().unwrap_or(0);
         (key, (twice as f64 - once as f64) / n as f64)
@@ -53,14 +65,14 @@ struct Profile {
     by_line: BTreeMap<(String, u32), u64>,
 }
 
-fn run(workload: &str, times: u64) -> Profile {
+fn run(workload: &str, times: u64, past: u64) -> Profile {
     let out = out_file();
     let program = std::env::current_exe().expect("this program has a path");
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
-        .args(["work", workload, &times.to_string()])
+        .args(["work", workload, &times.to_string(), &past.to_string()])
         .output()
         .expect("valgrind is there");
     assert!(

@@ -9,7 +9,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["work", workload, times] => work::run(workload, number(times)),
+        ["work", workload, times, past] => {
+            work::live_before(number(past));
+            work::run(workload, number(times));
+        }
         ["count", workload, times] => {
             let instructions = callgrind::instructions(workload, number(times));
             println!("{workload}: {instructions:.1}");

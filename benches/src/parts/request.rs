@@ -79,7 +79,7 @@ pub fn costs(
 ) -> Vec<Cost> {
     let count = |server| {
         let workload = format!("{part}/{version}/{app}/{server}");
-        callgrind::instructions(&workload, times)
+        callgrind::mean_instructions(&workload, times)
     };
     let wire = count("wire");
     let cost = |server| {
