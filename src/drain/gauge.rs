@@ -25,7 +25,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub(crate) type Stage = u8;
 
 /// No shutdown has begun.
-#[cfg(any(feature = "tower", all(test, lameduck_loom)))]
+#[cfg(feature = "tower")]
 pub(crate) const SERVING: Stage = 0;
 /// The last phase is over, or the coordinator is gone.
 pub(crate) const FINISHED: Stage = 6;

@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use super::gauge::{GaugeOwner, SERVING};
+use super::gauge::GaugeOwner;
 use super::shard::{Class, Count, Generation};
 
 const EARLY: Count = (Class::Work, Generation::Early);
