@@ -11,8 +11,7 @@ use super::upgrades;
 use crate::current::{Current, Heard};
 use crate::drain::{Class, Generation, Ticket};
 use crate::request::{
-    Fate, Hold, fate, is_probe, keep_for_close, lasts, leaves_http, retry_after, say_close,
-    unavailable,
+    Fate, Hold, is_probe, keep_for_close, leaves_http, retry_after, say_close, unavailable,
 };
 
 /// Held from a request's head to the end of its response's body.
@@ -92,14 +91,6 @@ impl InFlight {
             self.keep_for_close();
         }
     }
-
-    fn keep_for_close(&mut self) {
-        if !self.lasts {
-            self.state.lasts(self.place);
-            let tracker = self.state.handle.shared.tracker();
-            self.lasts = keep_for_close(tracker, &mut self.ticket);
-        }
-    }
 }
 
 impl Hold for InFlight {
@@ -133,14 +124,16 @@ impl Hold for InFlight {
         if self.state.says_close() && !self.state.is_http2() {
             say_close(response.headers_mut());
         }
-        if !lasts(response, sized) {
-            return Fate::Whole;
+        self.fate(response, sized)
+    }
+
+    fn keep_for_close(&mut self) -> bool {
+        if !self.lasts {
+            self.state.lasts(self.place);
+            let tracker = self.state.handle.shared.tracker();
+            self.lasts = keep_for_close(tracker, &mut self.ticket);
         }
-        self.keep_for_close();
-        match self.lasts {
-            true => fate(response, sized, self.current()),
-            false => Fate::Whole,
-        }
+        self.lasts
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Connection {
     /// Where in the spread its moment lies.
     pub(super) lot: u64,
     protocol: AtomicU8,
-    /// What it has been asked to do. One word, so that a request looks at all of it with one load.
+    /// What it has been asked to do, and whether the driver has been polled for it. One word, so that a request looks at all of it with one load.
     asked: AtomicU8,
     pub(super) cut: Cut,
     tally: Tally,
@@ -68,7 +68,6 @@ const SAYS_CLOSE: u8 = 1;
 const ENDING: u8 = 2;
 /// It has been waited for long enough: half a head does not hold it any more.
 const GIVEN_UP: u8 = 4;
-
 /// The runtime's driver has been polled since it was last idle.
 const DRIVEN: u8 = 8;
 

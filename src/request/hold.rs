@@ -23,6 +23,18 @@ pub trait Hold {
     /// The handler has answered; the head has not been sent yet. `sized` says whether the body knows its size. Gives how it
     /// ends.
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate;
+
+    /// Lets Close wait for it, and not Drain. `false` when that is over.
+    fn keep_for_close(&mut self) -> bool;
+
+    /// How the response ends if it lasts.
+    #[inline]
+    fn fate<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
+        match lasts(response, sized) && self.keep_for_close() {
+            true => fate(response, sized, self.current()),
+            false => Fate::Whole,
+        }
+    }
 }
 
 /// What the layer holds for a request: counts it, and says `Connection: close` once the shutdown has begun.
@@ -71,12 +83,6 @@ impl RequestGuard {
             self.keep_for_close();
         }
     }
-
-    fn keep_for_close(&mut self) {
-        if !self.lasts {
-            self.lasts = keep_for_close(self.tracker, &mut self.ticket);
-        }
-    }
 }
 
 impl Hold for RequestGuard {
@@ -102,14 +108,14 @@ impl Hold for RequestGuard {
         {
             say_close(response.headers_mut());
         }
-        if !lasts(response, sized) {
-            return Fate::Whole;
+        self.fate(response, sized)
+    }
+
+    fn keep_for_close(&mut self) -> bool {
+        if !self.lasts {
+            self.lasts = keep_for_close(self.tracker, &mut self.ticket);
         }
-        self.keep_for_close();
-        match self.lasts {
-            true => fate(response, sized, self.current()),
-            false => Fate::Whole,
-        }
+        self.lasts
     }
 }
 

@@ -28,5 +28,5 @@ pub(crate) use rules::{is_probe, retry_after, unavailable};
 pub(crate) use {
     ending::Fate,
     hold::{Hold, leaves_http, say_close},
-    long::{fate, keep_for_close, lasts},
+    long::keep_for_close,
 };
