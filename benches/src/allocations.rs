@@ -12,6 +12,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const WARM_UP: usize = 100;
 const REQUESTS: usize = 1000;
+/// A second's turn renews the date that each answer bears: one allocation on HTTP/1, two on HTTP/2, of any server. It cannot
+/// fall into every round.
+const ROUNDS: usize = 3;
 const CONNECTIONS: usize = 1000;
 
 fn main() {
@@ -50,23 +53,25 @@ fn main() {
 }
 
 fn of_request(name: &str) -> (f64, f64) {
-    let mut counted = (0.0, 0.0);
+    let mut least = (usize::MAX, usize::MAX);
     with_server(name, async |connector, version| {
         let mut client = Client::open(connector.connect(), version).await;
         for _ in 0..WARM_UP {
             client.request().await;
         }
-        let region = Region::new(ALLOCATOR);
-        for _ in 0..REQUESTS {
-            client.request().await;
+        for _ in 0..ROUNDS {
+            let region = Region::new(ALLOCATOR);
+            for _ in 0..REQUESTS {
+                client.request().await;
+            }
+            let change = region.change();
+            let allocations = change.allocations + change.reallocations;
+            least = least.min((allocations, change.bytes_allocated));
         }
-        let change = region.change();
-        counted = (
-            (change.allocations + change.reallocations) as f64 / REQUESTS as f64,
-            change.bytes_allocated as f64 / REQUESTS as f64,
-        );
     });
-    counted
+    let (allocations, bytes) = least;
+    let each = |counted: usize| counted as f64 / REQUESTS as f64;
+    (each(allocations), each(bytes))
 }
 
 /// What it holds of the allocator, with a client and a transport that are the same for all.
