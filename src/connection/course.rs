@@ -84,7 +84,7 @@ impl Course {
                     if now < moment && !in_close(handle) {
                         return Some(moment);
                     }
-                    state.say_close();
+                    state.asked.say_close();
                     self.step = Step::Asking;
                 }
                 Step::Asking => {
@@ -115,7 +115,7 @@ impl Course {
                     if now < until {
                         return Some(until);
                     }
-                    state.end();
+                    state.asked.end();
                     connection.as_mut().end(Token);
                     self.step = Step::Ending;
                 }

@@ -121,7 +121,7 @@ impl Hold for InFlight {
             }
             return Fate::Whole;
         }
-        if self.state.says_close() && !self.state.is_http2() {
+        if self.state.asked.says_close() && !self.state.is_http2() {
             say_close(response.headers_mut());
         }
         self.fate(response, sized)

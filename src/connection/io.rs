@@ -66,7 +66,7 @@ impl<I> Io<I> {
     /// The socket has just said that it is dry. Whether to end the connection for it.
     #[inline]
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.state.is_ending() {
+        match self.state.asked.is_ending() {
             true => self.poll_end_now(cx),
             false => Poll::Pending,
         }
@@ -77,7 +77,7 @@ impl<I> Io<I> {
         if !self.state.should_end() {
             return Poll::Pending;
         }
-        ready!(self.state.poll_driven(cx));
+        ready!(self.state.asked.poll_driven(cx));
         self.closing = Closing::Ended;
         Poll::Ready(())
     }
@@ -409,7 +409,7 @@ mod tests {
         let group = Group::new(&handle, true, Terms::default());
         let state = group.open("peer").unwrap();
         state.set_protocol(Protocol::Http1);
-        state.end();
+        state.asked.end();
         let mut task = task::spawn(Io::new(Socket(reads.into()), Arc::clone(&state)));
         let mut read = || {
             let mut space = [0; 8];
@@ -433,7 +433,7 @@ mod tests {
         }
         assert_eq!(read(), (Poll::Pending, true));
         // It was waited for long enough, and looks dry still: once more.
-        state.give_up();
+        state.asked.give_up();
         assert_eq!(read(), (Poll::Pending, true));
         assert_eq!(read().0, Poll::Ready(Vec::new()));
     }

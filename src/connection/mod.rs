@@ -6,7 +6,8 @@
 //!
 //! - `server` is what a user sets, `serve` the accept loop, `listener` what it accepts from, `last_call` what comes before
 //!   its close.
-//! - `group` keeps the connections of one server; `state` is what the parts of one connection share.
+//! - `group` keeps the connections of one server; `state` is what the parts of one connection share, `asked`
+//!   what it is to do.
 //! - `watched` tells a connection when its time has come, by the steps of its `course`, or `cut`s it; `graceful` says what
 //!   each kind of connection makes of it.
 //! - `patience` says how long it waits for its client, by the `timeouts` among its server's `terms`.
@@ -17,6 +18,7 @@
 //! - `raw` is a connection that is none of this, of an accept loop of the user's.
 
 mod account;
+mod asked;
 mod course;
 mod cut;
 mod frames;

@@ -1,15 +1,13 @@
 //! What the parts of one connection share: its IO, its service, its requests, and whoever watches it.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use http::Request;
 use hyper::body::Body;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::cut::Cut;
 use super::names::RequestNames;
 use super::peer::Peer;
@@ -36,8 +34,7 @@ pub(super) struct Connection {
     /// Where in the spread its moment lies.
     pub(super) lot: u64,
     protocol: AtomicU8,
-    /// What it has been asked to do, and whether the driver has been polled for it. One word, so that a request looks at all of it with one load.
-    asked: AtomicU8,
+    pub(super) asked: Asked,
     pub(super) cut: Cut,
     tally: Tally,
     /// The latest request had a body: what arrives after its response may be the rest of that.
@@ -61,15 +58,6 @@ pub(super) struct Connection {
     names: RequestNames,
     pub(super) upgrades: RefuseUpgrades,
 }
-
-/// Its moment has come: HTTP/1 responses say close.
-const SAYS_CLOSE: u8 = 1;
-/// It closes when it is idle and nothing has arrived.
-const ENDING: u8 = 2;
-/// It has been waited for long enough: half a head does not hold it any more.
-const GIVEN_UP: u8 = 4;
-/// The runtime's driver has been polled since it was last idle.
-const DRIVEN: u8 = 8;
 
 /// What is known of a connection's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +122,7 @@ impl Connection {
             since: Instant::now(),
             lot,
             protocol: AtomicU8::new(Protocol::Unseen as u8),
-            asked: AtomicU8::new(0),
+            asked: Asked::default(),
             cut: Cut::new(),
             tally: Tally::default(),
             after_body: AtomicBool::new(false),
@@ -200,54 +188,19 @@ impl Connection {
         self.is(Protocol::Http2)
     }
 
-    /// Whether its moment lies in the past.
-    #[inline]
-    pub(super) fn says_close(&self) -> bool {
-        self.is_asked(SAYS_CLOSE)
-    }
-
-    pub(super) fn say_close(&self) {
-        self.ask(SAYS_CLOSE);
-    }
-
-    #[inline]
-    fn is_asked(&self, what: u8) -> bool {
-        self.asked.load(Ordering::Relaxed) & what != 0
-    }
-
-    fn ask(&self, what: u8) {
-        self.asked.fetch_or(what, Ordering::Relaxed);
-    }
-
     /// How many requests have come on it.
     #[inline]
     pub(super) fn requested(&self) -> u32 {
         self.tally.come()
     }
 
-    pub(super) fn end(&self) {
-        self.ask(ENDING);
-    }
-
-    /// Ends it when nothing more has arrived, half a head or not. What is complete by then is still served.
-    pub(super) fn give_up(&self) {
-        self.ask(SAYS_CLOSE | ENDING | GIVEN_UP);
-        self.forget_driven();
-    }
-
-    /// Whether it closes when it is idle and nothing has arrived.
-    #[inline]
-    pub(super) fn is_ending(&self) -> bool {
-        self.is_asked(ENDING)
-    }
-
     /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head is on its way. Never on
     /// HTTP/2, which GOAWAY ends.
     pub(super) fn should_end(&self) -> bool {
-        self.is_ending()
+        self.asked.is_ending()
             && !self.is_http2()
             && self.is_idle()
-            && (!self.is_mid_head() || self.is_asked(GIVEN_UP))
+            && (!self.is_mid_head() || self.asked.is_given_up())
             && !self.is_upgraded()
     }
 
@@ -255,25 +208,6 @@ impl Connection {
     pub(super) fn should_end_by_io(&self) -> bool {
         let followed = self.is(Protocol::Http1) || self.is(Protocol::Unknown);
         followed && self.should_end()
-    }
-
-    /// Ready when it can be believed that the socket is dry.
-    ///
-    /// tokio says so from what it remembers, and asks the operating system only after an event. What has arrived since the
-    /// last one, or before a socket was registered, is seen when the driver has been polled: that is what `yield_now` waits
-    /// for. So the answer is no at first, and the task is woken for the second look.
-    pub(super) fn poll_driven(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.asked.fetch_or(DRIVEN, Ordering::Relaxed) & DRIVEN != 0 {
-            return Poll::Ready(());
-        }
-        // What it keeps for its second poll is kept here.
-        let yielded = pin!(yield_now()).poll(cx);
-        debug_assert!(yielded.is_pending(), "it yields once");
-        Poll::Pending
-    }
-
-    fn forget_driven(&self) {
-        self.asked.fetch_and(!DRIVEN, Ordering::Relaxed);
     }
 
     /// What it waits for from its client, if it does not wait for that without end.
@@ -359,17 +293,17 @@ impl Connection {
     /// Wakes its task, if that has waited for this.
     #[inline]
     fn became_idle(&self) {
-        if self.asked.load(Ordering::Relaxed) != 0 {
+        if self.asked.is_any() {
             self.became_idle_asked();
         }
     }
 
     #[cold]
     fn became_idle_asked(&self) {
-        self.forget_driven();
+        self.asked.forget_driven();
         // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
-        let asked = || self.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
-        if self.is_ending() || asked() {
+        let asked = || self.asked.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
+        if self.asked.is_ending() || asked() {
             self.cut.wake();
         }
     }

@@ -75,7 +75,7 @@ impl<C: GracefulConnection> Watched<C> {
         this.state.cut.register(cx.waker());
         let serving = this.state.is_serving();
         // Later it is done each time: waking uses the waker up.
-        let stays = serving && !this.state.is_ending();
+        let stays = serving && !this.state.asked.is_ending();
         *this.waker = stays.then(|| cx.waker().clone());
         if this.state.cut.is_cut() {
             return ControlFlow::Break(self.end());
@@ -85,7 +85,7 @@ impl<C: GracefulConnection> Watched<C> {
         }
         let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
         let step = this.course.advance(this.state, connection);
-        if this.state.should_end_by_io() && this.state.poll_driven(cx).is_pending() {
+        if this.state.should_end_by_io() && this.state.asked.poll_driven(cx).is_pending() {
             return ControlFlow::Break(Poll::Pending);
         }
         ControlFlow::Continue(step)
@@ -158,7 +158,7 @@ impl<C: GracefulConnection> Watched<C> {
         tracing::debug!(target: "lameduck", connection, ?awaits, "waited long enough");
         match awaits {
             Awaits::FirstByte | Awaits::Preface | Awaits::Head => {
-                this.state.give_up();
+                this.state.asked.give_up();
                 // From now on it is woken also by its requests' ends.
                 *this.waker = None;
             }
@@ -248,7 +248,7 @@ mod tests {
         assert_pending!(task.poll());
         advance(limit).await;
         assert_pending!(task.poll());
-        assert!(state.is_ending());
+        assert!(state.asked.is_ending());
 
         // Its requests are over, one after the other.
         for _ in 0..2 {
