@@ -227,7 +227,9 @@ impl Source for Group {
                 connection.cut.cut();
             }
         } else if self.handle.phase().is_some_and(course::has_a_step_at) {
-            for connection in self.each() {
+            // Whoever waits for its client's end has taken its last step.
+            let all = self.each().into_iter();
+            for connection in all.filter(|one| !one.is_lingering()) {
                 connection.cut.wake();
             }
         }

@@ -238,8 +238,9 @@ impl Connection {
         }
     }
 
+    /// Whether our side is closed, and the client's is waited for.
     #[inline]
-    fn is_lingering(&self) -> bool {
+    pub(super) fn is_lingering(&self) -> bool {
         self.lingering.load(Ordering::Relaxed)
     }
 

@@ -212,6 +212,7 @@ mod tests {
     use super::super::terms::Terms;
     use super::super::timeouts::Timeouts;
     use super::*;
+    use crate::phase::Phase;
     use crate::{Plan, ShutdownCoordinator};
 
     #[test]
@@ -232,6 +233,28 @@ mod tests {
         // The task's own.
         assert_eq!(task.waker_ref_count(), 1);
         drop(state);
+    }
+
+    #[test]
+    fn connection_that_waits_for_its_clients_end_is_woken_for_no_phase_but_for_the_cut() {
+        for lingers in [false, true] {
+            let shutdown = ShutdownCoordinator::new(Plan::immediate());
+            let group = Group::new(&shutdown.handle(), true, Terms::default());
+            let state = group.open("a peer").expect("nothing is over");
+            let mut task = task::spawn(Watched::new(Raw::new(pending::<()>()), Arc::clone(&state)));
+            assert_pending!(task.poll());
+            if lingers {
+                state.linger();
+            }
+
+            let shared = &state.handle.shared;
+            shared.trigger("the test says so".into());
+            assert_eq!(task.is_woken(), !lingers);
+            shared.enter(Phase::Close);
+            assert_eq!(task.is_woken(), !lingers);
+            shared.cut();
+            assert!(task.is_woken());
+        }
     }
 
     #[tokio::test(start_paused = true)]
