@@ -78,11 +78,13 @@
 
 #[cfg(test)]
 mod cases;
+mod close;
 #[cfg(feature = "hyper")]
 mod connection;
 mod coordinator;
 #[cfg(feature = "tower")]
 mod current;
+mod deadline;
 mod drain;
 mod ebb;
 #[cfg(feature = "tower")]

@@ -1,15 +1,14 @@
 //! The sequence: one loop over the phases.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::close::{EARLY_TRAFFIC, LATE_TRAFFIC, closed};
+use crate::deadline::within;
 use crate::drain::{Class, Count, Generation};
 use crate::exit::ExitPolicy;
 use crate::hook::Runner;
@@ -27,10 +26,6 @@ const EARLY_LONG: Count = (Class::Long, Generation::Early);
 const LATE_LONG: Count = (Class::Long, Generation::Late);
 const EARLY_CONNECTIONS: Count = (Class::Connection, Generation::Early);
 const LATE_CONNECTIONS: Count = (Class::Connection, Generation::Late);
-/// What stood before Close.
-const EARLY_TRAFFIC: [Count; 3] = [EARLY_WORK, EARLY_LONG, EARLY_CONNECTIONS];
-const LATE_TRAFFIC: [Count; 3] = [LATE_WORK, LATE_LONG, LATE_CONNECTIONS];
-const LISTENERS: Count = (Class::Listener, Generation::Early);
 
 /// Traffic that came so shortly before has not moved away.
 const JUST_NOW: Duration = Duration::from_secs(1);
@@ -40,7 +35,7 @@ const BATCH: Duration = Duration::from_secs(1);
 
 /// One shutdown, while it runs.
 pub(crate) struct Sequence<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     runner: Runner,
     trigger: Trigger,
     /// When LameDuck may be over before its time, if silence would prove anything.
@@ -52,7 +47,7 @@ pub(crate) struct Sequence<'a> {
 
 impl<'a> Sequence<'a> {
     pub(crate) fn new(
-        shared: &'a Shared,
+        shared: &'a Arc<Shared>,
         trigger: Trigger,
         early: Option<LeaveEarly>,
         termination_log: &Path,
@@ -279,7 +274,12 @@ impl<'a> Sequence<'a> {
 }
 
 /// What a phase waits for, beside its hooks.
-async fn condition(shared: &Shared, trigger: &Trigger, early: Option<LeaveEarly>, phase: Phase) {
+async fn condition(
+    shared: &Arc<Shared>,
+    trigger: &Trigger,
+    early: Option<LeaveEarly>,
+    phase: Phase,
+) {
     match phase {
         Phase::LameDuck if trigger.routed => {
             let its_time = sleep_until(trigger.at + shared.plan.deadline(Phase::LameDuck));
@@ -293,7 +293,7 @@ async fn condition(shared: &Shared, trigger: &Trigger, early: Option<LeaveEarly>
             }
         }
         Phase::Drain => shared.gauge.empty(&[EARLY_WORK]).await,
-        Phase::Close => closed(shared, trigger).await,
+        Phase::Close => closed(shared, trigger.at).await,
         Phase::LameDuck | Phase::Release | Phase::Exit => {}
     }
 }
@@ -309,49 +309,6 @@ async fn ebbed(shared: &Shared, trigger: &Trigger, early: LeaveEarly) {
         }
         sleep_until(quiet.max(not_before)).await;
     }
-}
-
-/// What stood before Close ends first, then the listeners close, then what they last accepted ends.
-async fn closed(shared: &Shared, trigger: &Trigger) {
-    let gauge = &shared.gauge;
-    let tail = last_served(shared.plan.duration(Phase::Close));
-    let latest = (trigger.at + shared.plan.deadline(Phase::Close))
-        .checked_sub(tail)
-        .unwrap_or(trigger.at);
-
-    within(latest, gauge.empty(&EARLY_TRAFFIC)).await;
-    shared.close_listeners.cancel();
-    gauge.empty(&[LISTENERS]).await;
-    let all: Vec<Count> = EARLY_TRAFFIC.into_iter().chain(LATE_TRAFFIC).collect();
-    gauge.empty(&all).await;
-}
-
-/// The part of Close that is kept for what the listeners accept last.
-fn last_served(close: Duration) -> Duration {
-    (close / 5).min(Duration::from_secs(1))
-}
-
-/// Runs `work` until `deadline`. `None` when that came first.
-async fn within<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
-    // What was spawned for the phase starts before its time is looked at: no time means at once, not never.
-    let mut work = pin!(work);
-    let mut late = pin!(sleep_until(deadline));
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = work.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        if !yielded && Instant::now() >= deadline {
-            yielded = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if Instant::now() >= deadline {
-            return Poll::Ready(None);
-        }
-        late.as_mut().poll(cx).map(|()| None)
-    })
-    .await
 }
 
 /// Says how far it has come.
