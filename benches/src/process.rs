@@ -53,8 +53,8 @@ impl Process {
         at
     }
 
-    /// Waits for its end, and says when that was.
-    pub fn wait(mut self) -> Duration {
+    /// Waits for its end, and says when that was. What it has printed can still be read.
+    pub fn wait(&mut self) -> Duration {
         let _ = self.child.wait();
         now()
     }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use lameduck::{Plan, ShutdownCoordinator};
+use lameduck::{Plan, Report, ShutdownCoordinator};
 use swansong::Swansong;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +37,9 @@ pub const SERVERS: [&str; 8] = [
     "tracker",
     "lameduck",
 ];
+
+/// `lameduck`, and `main` does not return, but ends the process.
+pub const AT_ONCE: &str = "lameduck, exit_process()";
 
 /// Runs the server of that name. `spread` is for `lameduck`.
 #[tokio::main]
@@ -63,7 +67,8 @@ pub async fn run(name: &str, spread: Duration) {
         "tokio-graceful-shutdown" => toplevel(listener, app).await,
         "swansong" => swansong(listener, app).await,
         "tracker" => tracker(listener, app).await,
-        "lameduck" => return lameduck(listener, app, spread).await,
+        "lameduck" => drop(lameduck(listener, app, spread).await),
+        AT_ONCE => lameduck(listener, app, spread).await.exit_process(),
         _ => panic!("no such server: {name}"),
     }
     closed();
@@ -197,7 +202,7 @@ async fn ask(
     }
 }
 
-async fn lameduck(listener: TcpListener, app: Router, spread: Duration) {
+async fn lameduck(listener: TcpListener, app: Router, spread: Duration) -> Arc<Report> {
     let plan = Plan::builder()
         .grace_period(Duration::from_secs(30))
         .lame_duck(spread)
@@ -209,6 +214,5 @@ async fn lameduck(listener: TcpListener, app: Router, spread: Duration) {
     let handle = shutdown.handle();
     lameduck::signal::listen(&handle).expect("they can be listened to");
     drop(lameduck::serve(listener, app, &handle));
-    shutdown.run().await;
-    closed();
+    shutdown.run().await
 }
