@@ -99,8 +99,6 @@ struct State {
     /// and how much of what lasts.
     cut_long: u64,
     on_trigger: Vec<Box<dyn FnOnce(std::time::Instant) + Send>>,
-    #[cfg(feature = "signal")]
-    attached: Vec<Box<dyn std::any::Any + Send>>,
 }
 
 /// What began the shutdown.
@@ -321,12 +319,6 @@ impl Shared {
         let at = trigger.at.into_std();
         drop(state);
         call(at);
-    }
-
-    /// Keeps something until the last handle is gone.
-    #[cfg(feature = "signal")]
-    pub(crate) fn attach(&self, what: impl std::any::Any + Send) {
-        self.state().attached.push(Box::new(what));
     }
 
     #[cfg(feature = "tower")]

@@ -23,6 +23,7 @@ mod windows;
 
 use std::any::Any;
 use std::io::{self, IsTerminal};
+use std::mem::forget;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -39,6 +40,9 @@ use crate::watchdog;
 
 /// Triggers the shutdown at SIGTERM and SIGINT, and arms the watchdog.
 ///
+/// Signals are waited for in a thread of their own. It ends with the last handle; once the shutdown has begun it stays to the
+/// end of the process, so a second SIGINT is heard also while `main` has returned and waits for blocking work.
+///
 /// The watchdog is a thread of its own. Once the shutdown is triggered, by whatever, it ends the process at
 /// [`Plan::hard_deadline`](crate::Plan::hard_deadline) with [`Report::EXIT_WATCHDOG`](crate::Report::EXIT_WATCHDOG), also
 /// when the runtime is wedged, or `main` has returned and waits for blocking work. Nothing disarms it, so do not call this
@@ -47,7 +51,7 @@ use crate::watchdog;
 /// # Errors
 ///
 /// Somebody in this process listens already ([`AlreadyExists`](io::ErrorKind::AlreadyExists)), also for the same
-/// coordinator; or the operating system gives no thread or handler.
+/// coordinator, or has listened when a shutdown began; or the operating system gives no thread or handler.
 pub fn listen(handle: &ShutdownHandle) -> io::Result<()> {
     Listener::new().listen(handle)
 }
@@ -101,7 +105,9 @@ impl Listener {
             _claim: claim,
         };
         watchdog::arm(handle)?;
-        handle.shared.attach(listening);
+        // Dropped uncalled with the last handle. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
+        // is heard while `main` waits for blocking work, and a process that leaves has no thread to end first.
+        handle.shared.on_trigger(move |_| forget(listening));
         Ok(())
     }
 }
@@ -125,7 +131,7 @@ impl Receiver {
     }
 }
 
-/// Ends the signal thread with the last handle.
+/// Ends the signal thread when it is dropped.
 struct Listening {
     _platform: Box<dyn Any + Send>,
     _claim: Claim,

@@ -64,6 +64,20 @@ fn second_sigint_ends_the_process_at_once_also_when_the_runtime_is_wedged() {
 
 // Case 17.
 #[test]
+fn second_sigint_ends_a_process_whose_shutdown_is_over_and_whose_main_waits_for_blocking_work() {
+    let mut process = start("blocking work after main, forced by a second interrupt");
+    process.signal("INT");
+    process.line_with("the handles are gone");
+    process.signal("INT");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(i32::from(Report::EXIT_FORCED)));
+    assert!(ended.took < SOON, "it took {:?}", ended.took);
+}
+
+// Case 17.
+#[test]
 fn second_sigint_without_a_terminal_changes_nothing() {
     let mut process = start("waits for a second signal");
     process.signal("INT");
@@ -172,6 +186,9 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
         "listens to SIGQUIT" => leaves(with_pool(signal::Listener::new().quit(true))),
         "waits for a second signal" => waits_for_a_second_signal(),
         "wedged, forced by a second interrupt" => watchdog::wedged(Plan::local(), forced()),
+        "blocking work after main, forced by a second interrupt" => {
+            watchdog::blocking_after_main(Plan::local(), forced())
+        }
         "slow start" => slow_start(),
         "listens twice" => listens_twice(),
         "listens again" => {

@@ -128,7 +128,7 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
     Some(match name {
         "wedged" => wedged(two_seconds(), signal::Listener::new()),
         "full standard error" => full_standard_error(),
-        "blocking work after main" => blocking_after_main(),
+        "blocking work after main" => blocking_after_main(two_seconds(), signal::Listener::new()),
         "hook that spins" => one_thread(Phase::Release, "endless", async || spin()),
         "task that spins" => task_that_spins(),
         "exporter that blocks" => one_thread(Phase::Exit, "exporter", async || block()),
@@ -170,8 +170,13 @@ fn spin() {
 }
 
 fn listening() -> ShutdownCoordinator {
-    let shutdown = ShutdownCoordinator::new(two_seconds());
-    signal::listen(&shutdown.handle()).expect("nobody listens yet");
+    listening_with(two_seconds(), signal::Listener::new())
+}
+
+fn listening_with(plan: Plan, listener: signal::Listener) -> ShutdownCoordinator {
+    let shutdown = ShutdownCoordinator::new(plan);
+    let handle = shutdown.handle();
+    listener.listen(&handle).expect("nobody listens yet");
     println!("ready");
     shutdown
 }
@@ -225,12 +230,13 @@ fn full_standard_error() -> ExitCode {
     })
 }
 
-fn blocking_after_main() -> ExitCode {
+pub(crate) fn blocking_after_main(plan: Plan, listener: signal::Listener) -> ExitCode {
     let runtime = runtime();
     let code = runtime.block_on(async {
         tokio::task::spawn_blocking(block);
-        listening().run().await.exit_code()
+        listening_with(plan, listener).run().await.exit_code()
     });
+    println!("the handles are gone");
     // As at the end of `main`: waits for the blocking work, so for ever.
     drop(runtime);
     code
