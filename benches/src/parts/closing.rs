@@ -8,7 +8,6 @@ use crate::served::SERVERS;
 use crate::table::{Spread, Table, at_most, heading, in_turns};
 use crate::wire::Version;
 
-const RUNS: usize = 5;
 const SPREAD: Duration = Duration::from_secs(3);
 const SLOT: Duration = Duration::from_millis(100);
 const SPREADS: usize = 3;
@@ -23,11 +22,11 @@ pub struct Closing {
 }
 
 pub fn run() {
-    for connections in [1000, MANY] {
+    for (connections, runs) in [(1000, 15), (MANY, 7)] {
         heading(&format!(
             "6. Closing {connections} idle connections of HTTP/1, without spread"
         ));
-        at_once(connections);
+        at_once(connections, runs);
     }
     heading(&format!(
         "6. Closing {MANY} connections with a spread of {SPREAD:?}"
@@ -35,7 +34,7 @@ pub fn run() {
     spread();
 }
 
-fn at_once(connections: usize) {
+fn at_once(connections: usize, runs: usize) {
     let mut table = Table::new([
         "",
         "ms, by the server: best",
@@ -47,7 +46,7 @@ fn at_once(connections: usize) {
     let mut ours = f64::NAN;
     // Nobody closes anything in `bare`.
     let servers = &SERVERS[1..];
-    let closings = in_turns(servers, RUNS, |server| {
+    let closings = in_turns(servers, runs, |server| {
         close(server, connections, Version::Http1, Duration::ZERO)
     });
     for (server, closings) in servers.iter().copied().zip(closings) {
