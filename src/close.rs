@@ -2,14 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::deadline::within;
-use crate::drain::{Class, Count, Generation};
+use crate::drain::{Class, Count, Generation, Tracker};
 use crate::phase::Phase;
 use crate::shared::Shared;
 
@@ -27,7 +28,7 @@ const fn traffic(generation: Generation) -> [Count; 3] {
 }
 
 /// Ready when nobody is left. `t0` is when the shutdown began.
-pub(crate) async fn closed(shared: &Arc<Shared>, t0: Instant) {
+pub(crate) async fn closed(shared: &Shared, t0: Instant) {
     let gauge = &shared.gauge;
     let tail = last_served(shared.plan.duration(Phase::Close));
     let latest = t0 + shared.plan.deadline(Phase::Close);
@@ -46,13 +47,13 @@ fn last_served(close: Duration) -> Duration {
 }
 
 /// Waits until all have left, and has the last of them close the listeners on the way out: the coordinator wakes on another
-/// thread as a rule, and would only wake the listeners' tasks on this one.
-async fn last_out(shared: &Arc<Shared>, left: impl Future<Output = ()>) {
+/// thread as a rule, and would only wake the listeners' tasks on this one. When two leave at the same time it may have to.
+async fn last_out(shared: &Shared, left: impl Future<Output = ()>) {
     let mut left = pin!(left);
     poll_fn(|cx| {
         let waker = Waker::from(Arc::new(LastOut {
-            // The gauge keeps it, and belongs to this.
-            shared: Arc::downgrade(shared),
+            tracker: shared.tracker(),
+            close_listeners: shared.close_listeners.clone(),
             coordinator: cx.waker().clone(),
         }));
         left.as_mut().poll(&mut Context::from_waker(&waker))
@@ -60,9 +61,10 @@ async fn last_out(shared: &Arc<Shared>, left: impl Future<Output = ()>) {
     .await;
 }
 
-/// Is woken by whoever leaves.
+/// Is woken by whoever leaves. It owns nothing of the coordinator's, which would be dropped there.
 struct LastOut {
-    shared: Weak<Shared>,
+    tracker: Tracker,
+    close_listeners: CancellationToken,
     coordinator: Waker,
 }
 
@@ -72,46 +74,80 @@ impl Wake for LastOut {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(shared) = self.shared.upgrade() {
-            // They have been closed for others, so their zero can be believed.
-            if EARLY_TRAFFIC.iter().all(|&count| shared.count(count) == 0) {
-                shared.close_listeners.cancel();
-            }
-        }
+        // First, so that of two tasks on this thread the one that accepts runs first: the one that was woken last.
         self.coordinator.wake_by_ref();
+        // They have been closed for others, so their zero can be believed.
+        if self.tracker.is_empty(&EARLY_TRAFFIC) {
+            self.close_listeners.cancel();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
+    use crate::drain::Ticket;
     use crate::plan::Plan;
+    use crate::report::Report;
     use crate::{ShutdownCoordinator, ShutdownHandle};
 
-    #[tokio::test(start_paused = true)]
-    async fn whoever_leaves_last_closes_the_listeners_before_the_coordinator_has_woken() {
+    struct Scene {
+        shared: Arc<Shared>,
+        connections: [Ticket; 2],
+        listener: Ticket,
+        run: task::Spawn<Pin<Box<dyn Future<Output = Arc<Report>>>>>,
+    }
+
+    /// In Close, with two connections and a listener.
+    fn in_close() -> Scene {
         let shutdown = ShutdownCoordinator::new(Plan::local());
         let ShutdownHandle { shared } = shutdown.handle();
         let take = |class| shared.tracker().take(class).expect("it serves");
         let connections = [take(Class::Connection), take(Class::Connection)];
         let listener = take(Class::Listener);
-        let mut closing = task::spawn(shared.close_listeners.cancelled());
-        let mut run = task::spawn(shutdown.run());
+        let run: Pin<Box<dyn Future<Output = _>>> = Box::pin(shutdown.run());
+        let mut run = task::spawn(run);
         shared.trigger("the test says so".into());
         while run.poll().is_pending() && run.is_woken() {}
+        Scene {
+            shared,
+            connections,
+            listener,
+            run,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_leaves_last_closes_the_listeners_before_the_coordinator_has_woken() {
+        let mut scene = in_close();
+        let mut closing = task::spawn(scene.shared.close_listeners.cancelled());
         assert_pending!(closing.poll());
 
-        let [first, last] = connections;
+        let [first, last] = scene.connections;
         drop(first);
         assert_pending!(closing.poll());
         drop(last);
 
         assert!(closing.is_woken());
         assert_ready!(closing.poll());
-        drop(listener);
-        assert!(run.is_woken());
-        assert!(assert_ready!(run.poll()).is_clean());
+        drop(scene.listener);
+        assert!(scene.run.is_woken());
+        assert!(assert_ready!(scene.run.poll()).is_clean());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_closes_the_listeners_when_the_coordinator_was_dropped() {
+        let scene = in_close();
+        let mut closing = task::spawn(scene.shared.close_listeners.cancelled());
+        assert_pending!(closing.poll());
+
+        drop(scene.run);
+        drop(scene.connections);
+
+        assert_pending!(closing.poll());
     }
 }

@@ -35,7 +35,7 @@ const BATCH: Duration = Duration::from_secs(1);
 
 /// One shutdown, while it runs.
 pub(crate) struct Sequence<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Shared,
     runner: Runner,
     trigger: Trigger,
     /// When LameDuck may be over before its time, if silence would prove anything.
@@ -47,7 +47,7 @@ pub(crate) struct Sequence<'a> {
 
 impl<'a> Sequence<'a> {
     pub(crate) fn new(
-        shared: &'a Arc<Shared>,
+        shared: &'a Shared,
         trigger: Trigger,
         early: Option<LeaveEarly>,
         termination_log: &Path,
@@ -274,12 +274,7 @@ impl<'a> Sequence<'a> {
 }
 
 /// What a phase waits for, beside its hooks.
-async fn condition(
-    shared: &Arc<Shared>,
-    trigger: &Trigger,
-    early: Option<LeaveEarly>,
-    phase: Phase,
-) {
+async fn condition(shared: &Shared, trigger: &Trigger, early: Option<LeaveEarly>, phase: Phase) {
     match phase {
         Phase::LameDuck if trigger.routed => {
             let its_time = sleep_until(trigger.at + shared.plan.deadline(Phase::LameDuck));

@@ -27,6 +27,8 @@ pub(super) trait Home: Source {
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
 pub(super) struct Connection {
+    // Dropped before the handle: if that is the last one, the gauge is free for the next coordinator.
+    ticket: Option<Ticket>,
     pub(super) handle: ShutdownHandle,
     /// The list in which the coordinator finds this connection: it lives as long as one of its connections does.
     home: Arc<dyn Home>,
@@ -53,7 +55,6 @@ pub(super) struct Connection {
     lingering: AtomicBool,
     /// The requests in flight. Locked by this connection, and by the report.
     requests: Mutex<Requests>,
-    ticket: Option<Ticket>,
     pub(super) peer: Peer,
     names: RequestNames,
     pub(super) upgrades: RefuseUpgrades,
@@ -117,6 +118,7 @@ impl Connection {
             names, upgrades, ..
         } = *home.terms();
         Connection {
+            ticket,
             handle,
             home,
             since: Instant::now(),
@@ -133,7 +135,6 @@ impl Connection {
             pong: AtomicU8::new(Pong::NotAsked as u8),
             lingering: AtomicBool::new(false),
             requests: Mutex::default(),
-            ticket,
             peer,
             names,
             upgrades,

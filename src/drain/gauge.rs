@@ -74,6 +74,21 @@ impl Tracker {
         Some((ticket, Generation::Late))
     }
 
+    /// Whether all of `counts` are zero: the truth once they are closed, until then a hint.
+    pub(crate) fn is_empty(self, counts: &[Count]) -> bool {
+        counts.iter().all(|&count| self.count(count) == 0)
+    }
+
+    fn count(self, count: Count) -> u64 {
+        self.shards()
+            .map(|shard| shard.counter(count).count())
+            .sum()
+    }
+
+    fn shards(self) -> impl Iterator<Item = &'static Shard> {
+        self.gauge.shards[..in_use()].iter()
+    }
+
     /// Where the process stands: one load.
     #[inline]
     pub(crate) fn stage(self) -> Stage {
@@ -212,34 +227,33 @@ impl GaugeOwner {
     }
 
     /// Waits until all of `counts` are zero. For a count that is not closed this is a hint: somebody may come the moment after.
+    ///
+    /// Cancel safe: nobody is woken for it any more.
     pub(crate) async fn empty(&self, counts: &[Count]) {
         for &count in counts {
             self.raise(count, WATCHED);
         }
+        let _forgotten = ForgetWaker(self);
         poll_fn(|cx| self.poll_empty(cx, counts)).await;
-        self.forget_waker();
     }
 
     fn poll_empty(&self, cx: &mut Context<'_>, counts: &[Count]) -> Poll<()> {
         // Registered before the scan: whoever leaves after it was looked at wakes this task.
         self.0.gauge.waker.register(cx.waker());
-        if counts.iter().all(|&count| self.count(count) == 0) {
+        if self.0.is_empty(counts) {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
     }
 
-    /// The task that waited may be gone for long before somebody else waits.
     fn forget_waker(&self) {
         drop(self.0.gauge.waker.take());
     }
 
     /// How many are counted there. Exact only when nobody comes or goes.
     pub(crate) fn count(&self, count: Count) -> u64 {
-        self.shards()
-            .map(|shard| shard.counter(count).count())
-            .sum()
+        self.0.count(count)
     }
 
     /// What has arrived since the shutdown began.
@@ -264,7 +278,16 @@ impl GaugeOwner {
     }
 
     fn shards(&self) -> impl Iterator<Item = &'static Shard> {
-        self.0.gauge.shards[..in_use()].iter()
+        self.0.shards()
+    }
+}
+
+/// The task that waited may be gone for long before somebody else waits.
+struct ForgetWaker<'a>(&'a GaugeOwner);
+
+impl Drop for ForgetWaker<'_> {
+    fn drop(&mut self) {
+        self.0.forget_waker();
     }
 }
 
