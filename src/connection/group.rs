@@ -267,3 +267,24 @@ impl Source for Group {
         each.iter().map(|one| u64::from(one.in_flight())).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Plan, ShutdownCoordinator};
+
+    #[test]
+    fn gauge_is_free_for_the_next_coordinator_when_a_connection_had_the_last_handle() {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let group = Group::new(&shutdown.handle(), true, Terms::default());
+        let connection = group.open("a peer").expect("nothing is over");
+        let tracker = group.handle.shared.tracker();
+
+        drop((shutdown, group));
+        assert!(tracker.is_serving());
+        drop(connection);
+
+        // Of an epoch that is over.
+        assert_eq!(tracker.stage(), FINISHED);
+    }
+}
