@@ -21,7 +21,6 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
-use std::any::Any;
 use std::io::{self, IsTerminal};
 use std::mem::forget;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,10 +99,8 @@ impl Listener {
             force: self.force.unwrap_or_else(|| io::stderr().is_terminal()),
             interrupts: 0,
         };
-        let listening = Listening {
-            _platform: Box::new(platform::listen(receiver, self.quit)?),
-            _claim: claim,
-        };
+        // Dropped in this order: the thread is told to end, then the next one may listen.
+        let listening = (platform::listen(receiver, self.quit)?, claim);
         watchdog::arm(handle)?;
         // Dropped uncalled with the last handle. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
         // is heard while `main` waits for blocking work, and a process that leaves has no thread to end first.
@@ -129,12 +126,6 @@ impl Receiver {
             ShutdownHandle { shared }.shutdown(signal);
         }
     }
-}
-
-/// Ends the signal thread when it is dropped.
-struct Listening {
-    _platform: Box<dyn Any + Send>,
-    _claim: Claim,
 }
 
 static CLAIMED: AtomicBool = AtomicBool::new(false);

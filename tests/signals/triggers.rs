@@ -110,7 +110,7 @@ fn second_coordinator_that_listens_is_refused() {
 }
 
 #[test]
-fn coordinator_that_is_dropped_frees_the_signals_for_the_next() {
+fn coordinator_that_is_dropped_ends_its_threads_and_frees_the_signals_for_the_next() {
     let ended = play("listens again", &["TERM"]);
 
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
@@ -195,11 +195,28 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
             let first = ShutdownCoordinator::new(two_seconds());
             signal::listen(&first.handle()).expect("nobody listens yet");
             drop(first);
+            wait_until_no_thread_is_ours();
             leaves(with_pool(signal::Listener::new()))
         }
         "host with handlers of its own" => host_with_handlers(),
         _ => return None,
     })
+}
+
+/// As Linux names them; elsewhere none is seen.
+fn wait_until_no_thread_is_ours() {
+    let is_ours = |thread: &std::fs::DirEntry| {
+        let name = std::fs::read_to_string(thread.path().join("comm"));
+        name.is_ok_and(|name| name.starts_with("lameduck-"))
+    };
+    let started = std::time::Instant::now();
+    while let Ok(mut threads) = std::fs::read_dir("/proc/self/task") {
+        if !threads.any(|thread| thread.is_ok_and(|thread| is_ours(&thread))) {
+            return;
+        }
+        assert!(started.elapsed() < SOON, "a thread of ours stays");
+        std::thread::yield_now();
+    }
 }
 
 /// A coordinator that listens and has a pool to close.
