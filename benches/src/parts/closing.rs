@@ -67,7 +67,7 @@ fn at_once(connections: usize, runs: usize) {
     }
     table.print();
     let what = format!("closing {connections}, median time / the fastest peer's");
-    at_most(&what, ours / fastest, 1.25, "x");
+    at_most(&what, ours / fastest, 1.0, "x");
 }
 
 fn spread() {

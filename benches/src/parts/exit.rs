@@ -10,7 +10,7 @@ use swansong::Swansong;
 use tokio_util::task::TaskTracker;
 
 use crate::process::{Process, now};
-use crate::served::{self, SERVERS, SLOW};
+use crate::served::{AT_ONCE, SERVERS, SLOW};
 use crate::table::{Spread, Table, at_most, heading, in_turns};
 use crate::wire::client::ANSWER;
 
@@ -19,8 +19,6 @@ const TARGET: f64 = 0.6;
 const HELD: Duration = Duration::from_millis(30);
 /// `main` returns, as in the README: that waits for the runtime's threads.
 const RETURNS: &str = "lameduck";
-/// It does not.
-const AT_ONCE: &str = served::AT_ONCE;
 /// Without a thread that waits for signals, and one that watches.
 const UNWATCHED: &str = "lameduck without signal::listen";
 const GUARDS: [&str; 8] = [
