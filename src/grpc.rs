@@ -21,8 +21,10 @@ use tower_service::Service;
 
 use crate::handle::ShutdownHandle;
 use crate::hook::HookError;
+use crate::http::request::{
+    LongLived, LongLivedFuture, LongLivedLayer, LongLivedService, RequestHead,
+};
 use crate::phase::Phase;
-use crate::request::{LongLived, LongLivedFuture, LongLivedLayer, LongLivedService, RequestHead};
 
 /// The name of the hook that [`health`] registers.
 const HOOK: &str = "gRPC health";

@@ -79,8 +79,6 @@
 #[cfg(test)]
 mod cases;
 mod close;
-#[cfg(feature = "hyper")]
-mod connection;
 mod coordinator;
 #[cfg(feature = "tower")]
 mod current;
@@ -97,21 +95,21 @@ mod extract;
 pub mod grpc;
 mod handle;
 mod hook;
+#[cfg(feature = "tower")]
+mod http;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(all(test, lameduck_loom))]
 mod model;
 mod moment;
+#[cfg(feature = "hyper")]
+mod net;
 mod panic;
 mod phase;
 mod plan;
-#[cfg(feature = "tower")]
-mod probe;
 mod random;
 mod reason;
 mod report;
-#[cfg(feature = "tower")]
-mod request;
 mod roster;
 mod sequence;
 mod shared;
@@ -129,11 +127,27 @@ mod weaks;
 #[cfg(feature = "tower")]
 mod websocket;
 
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use crate::http::probe::{
+    Probe, ProbeBody, Probes, ReadinessPolicy, balancer, liveness, probes, readiness,
+};
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use crate::http::request::{
+    DrainBody, DrainLayer, DrainService, LongLived, LongLivedFuture, LongLivedLayer,
+    LongLivedService, RequestGuard, RequestHead, ResponseFuture,
+};
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
-pub use connection::{
-    Accept, ConnectionGroup, GracefulConnection, Io, Raw, RequestNames, Server, Serving, Timeouts,
-    Watched, bind, serve, serve_admin,
+pub use crate::http::{
+    connection::io::Io,
+    server::{Server, Serving, serve, serve_admin},
+};
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub use crate::net::{
+    Accept, ConnectionGroup, GracefulConnection, Raw, RequestNames, Timeouts, Watched, bind,
 };
 pub use coordinator::ShutdownCoordinator;
 pub use drain::DrainGuard;
@@ -149,19 +163,10 @@ pub use hook::{HookError, When};
 pub use moment::Moment;
 pub use phase::Phase;
 pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
-#[cfg(feature = "tower")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use probe::{Probe, ProbeBody, Probes, ReadinessPolicy, balancer, liveness, probes, readiness};
 pub use reason::{Reason, Signal};
 pub use report::{
     ConnectionCounts, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome, PhaseReport,
     Report, TaskReport, Traffic,
-};
-#[cfg(feature = "tower")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use request::{
-    DrainBody, DrainLayer, DrainService, LongLived, LongLivedFuture, LongLivedLayer,
-    LongLivedService, RequestGuard, RequestHead, ResponseFuture,
 };
 pub use task::{TaskContext, TaskError};
 pub use told::Told;

@@ -1,0 +1,264 @@
+//! Our own connection: the handshake, if there is one; then it sniffs the version, and hyper serves it.
+
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::HttpService;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::io::Io;
+use crate::net::connection::{Connection, Pong, Protocol};
+use crate::net::graceful::{GracefulConnection, sealed::Token};
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// hyper's settings, one set for each version.
+#[derive(Clone)]
+pub(crate) struct Builders {
+    pub(crate) http1: http1::Builder,
+    pub(crate) http2: http2::Builder<TokioExecutor>,
+}
+
+impl Default for Builders {
+    fn default() -> Self {
+        let mut http1 = http1::Builder::new();
+        // hyper's header timer is its keep-alive limit, too: it would close idle connections in normal service.
+        http1.header_read_timeout(None);
+        // The settings that need a timer panic without one.
+        http1.timer(TokioTimer::new());
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new());
+        Builders { http1, http2 }
+    }
+}
+
+pin_project! {
+    /// A connection of `serve`, with the service `V`. `F` is its handshake.
+    pub(crate) struct HttpConnection<F, I, V>
+    where
+        V: HttpService<Incoming>,
+    {
+        // Its moment has come. Kept here because it may come while the version is not known yet.
+        asked: bool,
+        // It is to end as soon as it can. HTTP/2 only learns of it when nothing is in flight, if it was not told before.
+        ending: bool,
+        // Whether HTTP/2 gets its GOAWAY at its moment.
+        goaway: bool,
+        #[pin]
+        stage: Stage<F, I, V>,
+        state: Arc<Connection>,
+    }
+}
+
+pin_project! {
+    #[project = StageProj]
+    enum Stage<F, I, V>
+    where
+        V: HttpService<Incoming>,
+    {
+        // The parts lie in the stages that come before hyper has them: not beside what hyper makes of them.
+        Handshaking {
+            #[pin]
+            handshake: F,
+            parts: Option<Parts<V>>,
+        },
+        Sniffing {
+            sniffing: Option<(Io<I>, Parts<V>)>,
+        },
+        // Nothing came on it.
+        Ending {
+            io: Io<I>,
+        },
+        Http1 {
+            #[pin]
+            inner: http1::UpgradeableConnection<TokioIo<Io<I>>, V>,
+        },
+        // On the heap: it is twice as large as all the rest, and idle connections are HTTP/1's as a rule.
+        Http2 {
+            inner: Pin<Box<http2::Connection<TokioIo<Io<I>>, V, TokioExecutor>>>,
+        },
+    }
+}
+
+const POLLED_AGAIN: &str = "polled after it was over";
+
+/// What hyper needs, beside the IO.
+pub(crate) struct Parts<V> {
+    pub(crate) service: V,
+    pub(crate) builders: Arc<Builders>,
+}
+
+impl<F, I, V: HttpService<Incoming>> HttpConnection<F, I, V> {
+    pub(crate) fn new(handshake: F, parts: Parts<V>, goaway: bool, state: Arc<Connection>) -> Self {
+        state.set_protocol(Protocol::Handshake);
+        HttpConnection {
+            asked: false,
+            ending: false,
+            goaway,
+            stage: Stage::Handshaking {
+                handshake,
+                parts: Some(parts),
+            },
+            state,
+        }
+    }
+}
+
+impl<F, I, V, B> Future for HttpConnection<F, I, V>
+where
+    F: Future<Output = io::Result<I>>,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = B>,
+    V::Error: Into<BoxError>,
+    V::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<(), BoxError>;
+
+    // Straight, without a loop: every request of HTTP/1 passes here.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.is_http1() {
+            ready!(self.as_mut().poll_begin(cx))?;
+            if !self.is_http1() {
+                return self.poll_other(cx);
+            }
+        }
+        match self.project().stage.project() {
+            StageProj::Http1 { inner } => inner.poll(cx).map_err(Into::into),
+            _ => unreachable!("the others are polled elsewhere"),
+        }
+    }
+}
+
+impl<F, I, V, B> HttpConnection<F, I, V>
+where
+    F: Future<Output = io::Result<I>>,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = B>,
+    V::Error: Into<BoxError>,
+    V::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    #[inline]
+    fn is_http1(&self) -> bool {
+        matches!(self.stage, Stage::Http1 { .. })
+    }
+
+    fn is_beginning(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Handshaking { .. } | Stage::Sniffing { .. }
+        )
+    }
+
+    /// Goes on until there is HTTP, or it is clear that there will be none.
+    #[cold]
+    fn poll_begin(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        while self.is_beginning() {
+            let next = ready!(self.as_mut().poll_next(cx))?;
+            self.as_mut().project().stage.set(next);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What comes after the handshake, or after sniffing.
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Stage<F, I, V>, BoxError>> {
+        let this = self.project();
+        Poll::Ready(Ok(match this.stage.project() {
+            StageProj::Handshaking { handshake, parts } => {
+                let io = ready!(handshake.poll(cx))?;
+                this.state.set_protocol(Protocol::Unknown);
+                let io = Io::new(io, Arc::clone(this.state));
+                let parts = parts.take().expect(POLLED_AGAIN);
+                Stage::Sniffing {
+                    sniffing: Some((io, parts)),
+                }
+            }
+            StageProj::Sniffing { sniffing } => {
+                let (io, _) = sniffing.as_mut().expect(POLLED_AGAIN);
+                let protocol = ready!(io.poll_sniff(cx))?;
+                let (io, Parts { service, builders }) = sniffing.take().expect(POLLED_AGAIN);
+                match protocol {
+                    None => Stage::Ending { io },
+                    Some(Protocol::Http2) => Stage::Http2 {
+                        inner: Box::pin(builders.http2.serve_connection(TokioIo::new(io), service)),
+                    },
+                    Some(_) => Stage::Http1 {
+                        inner: builders
+                            .http1
+                            .serve_connection(TokioIo::new(io), service)
+                            .with_upgrades(),
+                    },
+                }
+            }
+            _ => unreachable!("HTTP, or the end, is the last stage"),
+        }))
+    }
+
+    /// What is not HTTP/1.
+    #[inline(never)]
+    fn poll_other(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let this = self.project();
+        match this.stage.project() {
+            StageProj::Http2 { inner } => {
+                let (asked, ending) = (*this.asked && *this.goaway, *this.ending);
+                loop {
+                    if owes_goaway(asked, ending, this.state) {
+                        inner.as_mut().graceful_shutdown();
+                        this.state.set_pong(Pong::Awaited);
+                    }
+                    match inner.as_mut().poll(cx) {
+                        // The last response has just been sent: h2 has to be polled for the GOAWAY.
+                        Poll::Pending if owes_goaway(asked, ending, this.state) => {}
+                        poll => return poll.map_err(Into::into),
+                    }
+                }
+            }
+            StageProj::Ending { io } => Pin::new(io).poll_shutdown(cx).map_err(Into::into),
+            _ => unreachable!("HTTP/1 is polled elsewhere, and what comes before is over"),
+        }
+    }
+}
+
+/// Whether it is time for HTTP/2's first GOAWAY.
+fn owes_goaway(asked: bool, ending: bool, state: &Connection) -> bool {
+    (asked || (ending && state.is_idle())) && state.pong() == Pong::NotAsked
+}
+
+impl<F, I, V, B> GracefulConnection for HttpConnection<F, I, V>
+where
+    F: Future<Output = io::Result<I>>,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = B>,
+    V::Error: Into<BoxError>,
+    V::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    /// HTTP/2 gets its GOAWAY when it is polled next. On HTTP/1 the service says `Connection: close` from now on.
+    fn ask(self: Pin<&mut Self>, _: Token) {
+        *self.project().asked = true;
+    }
+
+    /// HTTP/1's IO says when it is dry; HTTP/2 gets its GOAWAY, if it has not.
+    fn end(self: Pin<&mut Self>, _: Token) {
+        *self.project().ending = true;
+    }
+}

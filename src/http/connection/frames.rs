@@ -1,0 +1,453 @@
+//! Following an HTTP/2 connection's frames, as far as its end needs it.
+//!
+//! hyper does not say which responses have left: when a body is over, h2 may hold most of it for the client's window. And a
+//! server that leaves sends a first GOAWAY and a PING, and the second GOAWAY when the PING is answered (RFC 9113, section
+//! 6.8). hyper waits for that answer without end, and there is no way to tell it that it will not come. So its IO answers in
+//! the client's place, between two frames: then h2 does the rest as it would have.
+
+use tokio::io::ReadBuf;
+
+/// A frame's length, type, flags and stream (RFC 9113, section 4.1).
+const HEAD: usize = 9;
+/// What a PING carries (RFC 9113, section 6.7).
+const PAYLOAD: usize = 8;
+
+// Types (RFC 9113, section 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+// Flags.
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What precedes a number of 31 bits.
+const RESERVED: u32 = 1 << 31;
+
+/// Both directions of one connection, from the first byte behind the client's preface on.
+#[derive(Default)]
+pub(crate) struct Frames {
+    read: Border,
+    written: Border,
+    streams: Streams,
+    /// A GOAWAY has been written.
+    goaway: bool,
+    /// What the PING behind it carries.
+    ping: Option<[u8; PAYLOAD]>,
+    /// The answer in the client's place, as far as it has not been given.
+    answer: Vec<u8>,
+}
+
+impl Frames {
+    /// Follows what the client has sent. Whether the answer to the PING was in it.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> bool {
+        let Frames {
+            read,
+            streams,
+            ping,
+            ..
+        } = self;
+        let mut answered = false;
+        read.follow(bytes, |frame| match frame.kind() {
+            HEADERS => streams.begin(frame),
+            CONTINUATION => streams.go_on(frame),
+            RST_STREAM => streams.end(frame.stream()),
+            PING => answered |= frame.has(ACK) && Some(frame.payload) == *ping,
+            _ => {}
+        });
+        answered
+    }
+
+    /// Follows what has been sent to the client.
+    pub(crate) fn written(&mut self, bytes: &[u8]) {
+        let Frames {
+            written,
+            streams,
+            goaway,
+            ping,
+            ..
+        } = self;
+        written.follow(bytes, |frame| match frame.kind() {
+            DATA | HEADERS if frame.has(END_STREAM) => streams.end(frame.stream()),
+            RST_STREAM => streams.end(frame.stream()),
+            GOAWAY => {
+                *goaway = true;
+                streams.end_above(frame.number());
+            }
+            // h2 sends it right behind the first GOAWAY, and pings of its own keep-alive stop there.
+            PING if *goaway && !frame.has(ACK) && ping.is_none() => *ping = Some(frame.payload),
+            _ => {}
+        });
+    }
+
+    /// How many streams have a whole head, and have not got the end of their response.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.streams.open.len()
+    }
+
+    /// Answers the PING, if this is a place for it: the PING has been sent, and no frame is half read. Then the answer is
+    /// [given](Frames::give) before anything else is read.
+    pub(crate) fn answer(&mut self) -> bool {
+        let Some(ping) = self.ping.filter(|_| self.read.is_between_frames()) else {
+            return false;
+        };
+        self.answer = [&[0, 0, PAYLOAD as u8, PING, ACK, 0, 0, 0, 0], &ping[..]].concat();
+        true
+    }
+
+    /// Gives what is left of the answer. `false` when there is nothing.
+    #[inline]
+    pub(crate) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        !self.answer.is_empty() && self.give_answer(buf)
+    }
+
+    #[cold]
+    fn give_answer(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let giving = self.answer.len().min(buf.remaining());
+        buf.put_slice(&self.answer[..giving]);
+        self.answer.drain(..giving);
+        giving > 0
+    }
+}
+
+/// The streams that the client has opened.
+#[derive(Default)]
+struct Streams {
+    /// Those whose response has not been sent whole. As many as the server allows at once, at most.
+    open: Vec<u32>,
+    highest: u32,
+    /// The head of `highest` goes on in another frame.
+    in_head: bool,
+    /// The second GOAWAY has been sent: a stream above this is none.
+    last: Option<u32>,
+}
+
+impl Streams {
+    fn begin(&mut self, frame: &Frame) {
+        let stream = frame.stream();
+        // Otherwise these are trailers.
+        if stream > self.highest {
+            self.highest = stream;
+            self.in_head = true;
+            self.go_on(frame);
+        }
+    }
+
+    fn go_on(&mut self, frame: &Frame) {
+        if self.in_head && frame.has(END_HEADERS) {
+            self.in_head = false;
+            if self.last.is_none_or(|last| self.highest <= last) {
+                self.open.push(self.highest);
+            }
+        }
+    }
+
+    fn end(&mut self, stream: u32) {
+        self.open.retain(|open| *open != stream);
+    }
+
+    fn end_above(&mut self, last: u32) {
+        self.last = Some(last);
+        self.open.retain(|open| *open <= last);
+    }
+}
+
+/// Where one direction is in its frames.
+#[derive(Default)]
+struct Border {
+    frame: Frame,
+    /// How much of the head is there.
+    head: usize,
+    /// How much of the payload is still to come.
+    left: usize,
+    /// How much of the payload is there, as far as it is kept.
+    kept: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Frame {
+    head: [u8; HEAD],
+    /// The first bytes of it, if they are [kept](Frame::keeps_payload).
+    payload: [u8; PAYLOAD],
+}
+
+impl Frame {
+    const fn kind(&self) -> u8 {
+        self.head[3]
+    }
+
+    const fn keeps_payload(&self) -> bool {
+        matches!(self.kind(), PING | GOAWAY)
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        self.head[4] & flag != 0
+    }
+
+    fn stream(&self) -> u32 {
+        let [.., a, b, c, d] = self.head;
+        u32::from_be_bytes([a, b, c, d]) & !RESERVED
+    }
+
+    /// The number at the begin of the payload: a GOAWAY's last stream.
+    fn number(&self) -> u32 {
+        let [a, b, c, d, ..] = self.payload;
+        u32::from_be_bytes([a, b, c, d]) & !RESERVED
+    }
+
+    fn length(&self) -> usize {
+        let [a, b, c, ..] = self.head;
+        usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+    }
+}
+
+impl Border {
+    const fn is_between_frames(&self) -> bool {
+        self.head == 0
+    }
+
+    /// Calls `seen` with each frame that is complete.
+    fn follow(&mut self, mut bytes: &[u8], mut seen: impl FnMut(&Frame)) {
+        while !bytes.is_empty() {
+            if self.head < HEAD {
+                bytes = self.follow_head(bytes);
+                if self.head < HEAD {
+                    return;
+                }
+                self.left = self.frame.length();
+                self.kept = 0;
+            }
+            let taken = bytes.len().min(self.left);
+            if self.frame.keeps_payload() {
+                self.keep(&bytes[..taken]);
+            }
+            self.left -= taken;
+            bytes = &bytes[taken..];
+            if self.left == 0 {
+                seen(&self.frame);
+                self.head = 0;
+            }
+        }
+    }
+
+    /// Returns what follows the head, or as much of it as is there.
+    #[inline]
+    fn follow_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match bytes.split_first_chunk() {
+            // Nearly always.
+            Some((whole, rest)) if self.head == 0 => {
+                self.frame.head = *whole;
+                self.head = HEAD;
+                rest
+            }
+            _ => {
+                let (part, rest) = bytes.split_at(bytes.len().min(HEAD - self.head));
+                self.frame.head[self.head..][..part.len()].copy_from_slice(part);
+                self.head += part.len();
+                rest
+            }
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, payload: &[u8]) {
+        let keep = payload.len().min(PAYLOAD - self.kept);
+        self.frame.payload[self.kept..][..keep].copy_from_slice(&payload[..keep]);
+        self.kept += keep;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases;
+    use proptest::prelude::*;
+
+    /// GOAWAY(2^31-1), a DATA frame, PING.
+    const LEAVING: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0\
+        \0\0\x0a\0\0\0\0\0\x010123456789\
+        \0\0\x08\x06\0\0\0\0\0pingpong";
+    const ANSWER: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0pingpong";
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+    fn answered(frames: &mut Frames) -> Option<Vec<u8>> {
+        if !frames.answer() {
+            return None;
+        }
+        let mut answer = Vec::new();
+        loop {
+            let mut part = [0; 5];
+            let mut buf = ReadBuf::new(&mut part);
+            if !frames.give(&mut buf) {
+                return Some(answer);
+            }
+            answer.extend_from_slice(buf.filled());
+        }
+    }
+
+    #[test]
+    fn ping_is_found_behind_the_goaway_however_the_bytes_are_cut() {
+        for cut in 0..LEAVING.len() {
+            let mut frames = Frames::default();
+
+            frames.written(SETTINGS);
+            frames.written(&LEAVING[..cut]);
+            let early = answered(&mut frames);
+            frames.written(&LEAVING[cut..]);
+
+            assert_eq!(early, None, "cut at {cut}");
+            assert_eq!(answered(&mut frames).unwrap(), ANSWER, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn ping_before_the_goaway_is_another_one() {
+        let mut frames = Frames::default();
+
+        frames.written(b"\0\0\x08\x06\0\0\0\0\0keepalve");
+
+        assert_eq!(answered(&mut frames), None);
+    }
+
+    #[test]
+    fn nothing_is_answered_inside_a_frame() {
+        let mut frames = Frames::default();
+        frames.written(LEAVING);
+
+        for byte in &SETTINGS[..8] {
+            frames.read(&[*byte]);
+            assert_eq!(answered(&mut frames), None);
+        }
+        frames.read(&SETTINGS[8..]);
+
+        assert!(frames.answer());
+    }
+
+    #[test]
+    fn clients_answer_is_seen_however_the_bytes_are_cut() {
+        for cut in 0..ANSWER.len() {
+            let mut frames = Frames::default();
+            frames.written(LEAVING);
+
+            frames.read(SETTINGS);
+            let early = frames.read(&ANSWER[..cut]);
+            let seen = frames.read(&ANSWER[cut..]);
+
+            assert_eq!((early, seen), (false, true), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn another_pings_answer_is_not_taken_for_it() {
+        let mut frames = Frames::default();
+        frames.written(LEAVING);
+
+        assert!(!frames.read(b"\0\0\x08\x06\x01\0\0\0\0keepalve"));
+    }
+
+    /// A frame without a payload.
+    fn empty(kind: u8, flags: u8, stream: u8) -> [u8; HEAD] {
+        [0, 0, 0, kind, flags, 0, 0, 0, stream]
+    }
+
+    #[test]
+    fn stream_is_unanswered_from_the_end_of_its_head_to_the_end_of_its_response() {
+        let mut frames = Frames::default();
+        let mut seen = Vec::new();
+
+        frames.read(&empty(HEADERS, 0, 1));
+        seen.push(frames.unanswered());
+        frames.read(&empty(CONTINUATION, END_HEADERS, 1));
+        frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 3));
+        seen.push(frames.unanswered());
+        frames.written(&empty(HEADERS, END_HEADERS, 1));
+        frames.written(&empty(DATA, 0, 1));
+        seen.push(frames.unanswered());
+        frames.written(&empty(DATA, END_STREAM, 1));
+        // h2 asks a client that still uploads to stop.
+        frames.written(&empty(RST_STREAM, 0, 1));
+        // Trailers open nothing.
+        frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 1));
+        seen.push(frames.unanswered());
+        frames.read(&empty(RST_STREAM, 0, 3));
+        seen.push(frames.unanswered());
+
+        assert_eq!(seen, [0, 2, 2, 1, 0]);
+    }
+
+    #[test]
+    fn stream_above_the_last_goaway_is_none() {
+        let mut frames = Frames::default();
+        frames.written(LEAVING);
+
+        frames.read(&empty(HEADERS, END_HEADERS, 1));
+        frames.read(&empty(HEADERS, END_HEADERS, 3));
+        let before = frames.unanswered();
+        frames.written(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0");
+        frames.read(&empty(HEADERS, END_HEADERS, 5));
+
+        assert_eq!((before, frames.unanswered()), (2, 1));
+    }
+
+    /// What the client sends (or is sent), in frames that may mean something, the last of them perhaps not whole.
+    fn direction() -> impl Strategy<Value = Vec<u8>> {
+        let frame = (0..11_u8, any::<u8>(), 0..9_u8, 0..20_u8).prop_flat_map(
+            |(kind, flags, stream, length)| {
+                prop::collection::vec(prop_oneof![Just(0), any::<u8>()], usize::from(length))
+                    .prop_map(move |payload| {
+                        let head = [0, 0, length, kind, flags, 0, 0, 0, stream];
+                        [&head[..], &payload].concat()
+                    })
+            },
+        );
+        let frames = prop::collection::vec(frame, 0..8).prop_map(|frames| frames.concat());
+        let torn = (frames, 0..9_usize).prop_map(|(mut bytes, short)| {
+            bytes.truncate(bytes.len().saturating_sub(short));
+            bytes
+        });
+        prop_oneof![4 => torn, 1 => prop::collection::vec(any::<u8>(), 0..40)]
+    }
+
+    /// Everything that can be seen of a connection after these bytes.
+    fn seen(turns: &[(bool, Vec<u8>)], places: &[usize]) -> (bool, usize, Option<Vec<u8>>) {
+        let mut frames = Frames::default();
+        let mut pong = false;
+        for (is_read, bytes) in turns {
+            for part in cases::cut(bytes, places) {
+                if *is_read {
+                    pong |= frames.read(part);
+                } else {
+                    frames.written(part);
+                }
+            }
+        }
+        let unanswered = frames.unanswered();
+        (pong, unanswered, answered(&mut frames))
+    }
+
+    #[test]
+    fn any_bytes_mean_the_same_however_they_are_cut() {
+        let turns = prop::collection::vec((any::<bool>(), direction()), 0..6);
+        // So that there is a PING to be answered now and then.
+        let turns = (any::<bool>(), turns).prop_map(|(leaving, mut turns)| {
+            if leaving {
+                turns.insert(turns.len() / 2, (false, LEAVING.to_vec()));
+                turns.push((true, ANSWER.to_vec()));
+            }
+            turns
+        });
+        let places = prop::collection::vec(any::<usize>(), 0..6);
+        cases::check(300, (turns, places), |(turns, places)| {
+            let bytewise = [1; 4096];
+
+            let whole = seen(&turns, &[]);
+
+            assert_eq!(seen(&turns, &places), whole);
+            assert_eq!(seen(&turns, &bytewise), whole);
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! What is held while a request of a connection is in flight.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response};
+use hyper::body::Body;
+
+use super::upgrades;
+use crate::current::{Current, Heard};
+use crate::drain::{Class, Generation, Ticket};
+use crate::http::request::{
+    Fate, Hold, is_probe, keep_for_close, leaves_http, retry_after, say_close, unavailable,
+};
+use crate::net::connection::Connection;
+use crate::net::requests::Place;
+
+/// Held from a request's head to the end of its response's body.
+pub(crate) struct InFlight {
+    place: Option<Place>,
+    /// Whether it has been looked at: it is counted, or refused.
+    admitted: bool,
+    connect: bool,
+    /// Whether its arrival is still to be noted: if it turns out to be no probe.
+    arrives: bool,
+    /// Whether `ticket` is one that Close waits for.
+    lasts: bool,
+    state: Arc<Connection>,
+    ticket: Option<Ticket>,
+}
+
+impl InFlight {
+    /// A request whose head is complete, and which nobody has looked at.
+    #[inline]
+    pub(crate) fn new(state: &Arc<Connection>) -> Self {
+        state.begin();
+        InFlight {
+            place: None,
+            admitted: false,
+            connect: false,
+            arrives: false,
+            lasts: false,
+            state: Arc::clone(state),
+            ticket: None,
+        }
+    }
+
+    /// Counts and names it, before it is passed on. `false` when it comes too late.
+    #[inline]
+    pub(crate) fn admit<B: Body>(&mut self, request: &Request<B>) -> bool {
+        self.admitted || self.admit_now(request)
+    }
+
+    #[inline(always)]
+    fn admit_now<B: Body>(&mut self, request: &Request<B>) -> bool {
+        self.admitted = true;
+        self.connect = *request.method() == Method::CONNECT;
+        let mut generation = Generation::Early;
+        if self.state.is_counted() {
+            let tracker = self.state.handle.shared.tracker();
+            let Some((ticket, taken)) = tracker.take_dated(Class::Work) else {
+                return false;
+            };
+            generation = taken;
+            self.ticket = Some(ticket);
+            if tracker.minds_arrivals() {
+                if self.state.upgrades.refuse(tracker.stage()) && upgrades::is_asked_for(request) {
+                    return false;
+                }
+                self.arrives = !is_probe(request.headers());
+            }
+        }
+        self.place = self.state.admit(request, generation);
+        true
+    }
+
+    /// The answer to a request that comes too late.
+    #[cold]
+    pub(crate) fn refuse(&self) -> Response<()> {
+        self.state.handle.shared.tracker().refused();
+        let mut response = unavailable(retry_after());
+        if !self.state.is_http2() {
+            say_close(response.headers_mut());
+        }
+        response
+    }
+
+    #[cold]
+    fn heard(&mut self, heard: Heard) {
+        self.arrives &= !heard.is_probe();
+        if heard.lasts() {
+            self.keep_for_close();
+        }
+    }
+}
+
+impl Hold for InFlight {
+    const IS_OUTERMOST: bool = true;
+
+    #[inline]
+    fn current(&self) -> Current {
+        let tracker = self.state.handle.shared.tracker();
+        Current::new(tracker, Some(self.state.lot))
+    }
+
+    #[inline]
+    fn ran(&mut self, heard: Option<Heard>) {
+        if let Some(heard) = heard {
+            self.heard(heard);
+        }
+        if std::mem::take(&mut self.arrives) {
+            self.state.handle.shared.tracker().arrived();
+        }
+    }
+
+    #[inline]
+    fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
+        if leaves_http(self.connect, response.status()) {
+            match self.state.is_http2() {
+                true => self.state.open_tunnel(),
+                false => self.state.cut.upgrade(),
+            }
+            return Fate::Whole;
+        }
+        if self.state.asked.says_close() && !self.state.is_http2() {
+            say_close(response.headers_mut());
+        }
+        self.fate(response, sized)
+    }
+
+    fn keep_for_close(&mut self) -> bool {
+        if !self.lasts {
+            self.state.lasts(self.place);
+            let tracker = self.state.handle.shared.tracker();
+            self.lasts = keep_for_close(tracker, &mut self.ticket);
+        }
+        self.lasts
+    }
+}
+
+impl Drop for InFlight {
+    #[inline]
+    fn drop(&mut self) {
+        self.state.finish(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::ShutdownHandle;
+    use crate::net::group::Group;
+    use crate::net::terms::Terms;
+    use crate::plan::Plan;
+
+    // Its service may say again and again that it is not ready.
+    #[test]
+    fn request_that_is_polled_again_before_it_is_passed_on_is_counted_and_named_once() {
+        let handle = ShutdownHandle::new(Plan::immediate());
+        let group = Group::new(&handle, true, Terms::default());
+        let state = group.open("peer").unwrap();
+        let seen = || (handle.in_flight(), state.requests().iter().count());
+        let request = Request::new(String::new());
+
+        let mut in_flight = InFlight::new(&state);
+        assert!(in_flight.admit(&request));
+        assert!(in_flight.admit(&request));
+        assert_eq!(seen(), (1, 1));
+
+        drop(in_flight);
+        assert_eq!(seen(), (0, 0));
+    }
+}

@@ -1,0 +1,18 @@
+//! One HTTP connection: the hyper side.
+//!
+//! hyper gives a wish (`graceful_shutdown`), not an end, and on HTTP/1 its wish throws away what the client has already
+//! sent. So `net` drives it from outside.
+//!
+//! - `drive` is the connection itself: after the handshake it `sniff`s the version, then hyper serves it, over `io` and with
+//!   `service`. `frames` follows HTTP/2 where it has to be ended, `in_flight` is held for each request; `upgrades` are the
+//!   requests that leave HTTP.
+//! - `graceful` says what hyper's own connections make of being asked to close.
+
+pub(crate) mod drive;
+mod frames;
+mod graceful;
+mod in_flight;
+pub(crate) mod io;
+pub(crate) mod service;
+mod sniff;
+mod upgrades;

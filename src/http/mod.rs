@@ -1,0 +1,13 @@
+//! HTTP: a request, a connection, a server.
+//!
+//! - `request` is one request in flight, the tower side.
+//! - `connection` is one connection, the hyper side.
+//! - `server` accepts connections and serves them.
+//! - `probe` answers whoever asks how the process is.
+
+#[cfg(feature = "hyper")]
+pub(crate) mod connection;
+pub(crate) mod probe;
+pub(crate) mod request;
+#[cfg(feature = "hyper")]
+pub(crate) mod server;

@@ -1,0 +1,310 @@
+//! A server: what a user can set of it.
+//!
+//! `serve` is its accept loop, `handshake` what comes before HTTP.
+
+mod handshake;
+mod serve;
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+
+use http::Extensions;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioExecutor;
+
+use self::handshake::HandshakeFn;
+use crate::handle::ShutdownHandle;
+use crate::http::connection::drive::Builders;
+use crate::net::terms::{RefuseUpgrades, RequestNames, Terms};
+use crate::net::timeouts::Timeouts;
+use crate::phase::Phase;
+
+pub use serve::{Serving, serve, serve_admin};
+
+/// A server's settings. [`serve`](crate::serve) is a server with none of them changed.
+///
+/// ```no_run
+/// # use std::net::SocketAddr;
+/// # use axum::{Router, extract::ConnectInfo, routing::get};
+/// # use lameduck::{Plan, Server, ShutdownCoordinator};
+/// # async fn example() -> std::io::Result<()> {
+/// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+/// # let handle = shutdown.handle();
+/// let app = Router::new().route(
+///     "/",
+///     get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { format!("hello {peer}") }),
+/// );
+/// let listener = lameduck::bind("127.0.0.1:3000").await?;
+/// Server::new(&handle)
+///     .name("api")
+///     .request_extension(|peer: &SocketAddr| ConnectInfo(*peer))
+///     .serve(listener, app);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | name | `server` |
+/// | request extension | none |
+/// | request names | method and path, without the query |
+/// | handshake | none |
+/// | timeouts | those of [`Timeouts`] |
+/// | GOAWAY at an HTTP/2 connection's moment | yes |
+/// | upgrades during the shutdown | accepted |
+/// | HTTP/1, HTTP/2 | hyper's own, without its header timer |
+#[must_use = "it serves only when `serve` is called"]
+pub struct Server<X = (), H = ()> {
+    pub(crate) handle: ShutdownHandle,
+    pub(crate) counted: bool,
+    pub(crate) name: String,
+    pub(crate) extension: X,
+    pub(crate) handshake: H,
+    pub(crate) goaway: bool,
+    pub(crate) terms: Terms,
+    pub(crate) builders: Builders,
+}
+
+impl Server {
+    /// A server that is part of the service.
+    pub fn new(handle: &ShutdownHandle) -> Self {
+        Server {
+            handle: handle.clone(),
+            counted: true,
+            name: "server".to_owned(),
+            extension: (),
+            handshake: (),
+            goaway: true,
+            terms: Terms::default(),
+            builders: Builders::default(),
+        }
+    }
+
+    /// A server for probes and metrics: it stays until Exit is over, and nobody waits for its connections.
+    pub fn admin(handle: &ShutdownHandle) -> Self {
+        Server {
+            counted: false,
+            name: "admin".to_owned(),
+            terms: Terms {
+                names: RequestNames::Off,
+                ..Terms::default()
+            },
+            ..Server::new(handle)
+        }
+    }
+}
+
+impl<X, H> Server<X, H> {
+    /// What logs and the report call it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Inserts an extension into every request, made from the connection's peer. axum's `ConnectInfo` extractor, say, looks
+    /// for one. None is inserted unasked: it costs allocations.
+    pub fn request_extension<F, P, T>(self, make: F) -> Server<PeerExtension<F, T>, H>
+    where
+        F: Fn(&P) -> T + Clone + Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
+    {
+        Server {
+            handle: self.handle,
+            counted: self.counted,
+            name: self.name,
+            extension: PeerExtension {
+                make,
+                made: PhantomData,
+            },
+            handshake: self.handshake,
+            goaway: self.goaway,
+            terms: self.terms,
+            builders: self.builders,
+        }
+    }
+
+    /// Does something on each connection before HTTP: a TLS handshake.
+    ///
+    /// It runs in the connection's own task, so a slow client holds nobody else up; the connection is counted meanwhile, and
+    /// bounded by [`Timeouts::handshake`]. With `tokio-rustls`:
+    ///
+    /// ```no_run
+    /// # use axum::Router;
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # use tokio_rustls::TlsAcceptor;
+    /// # async fn example(acceptor: TlsAcceptor, app: Router, handle: ShutdownHandle) -> std::io::Result<()> {
+    /// let listener = lameduck::bind("0.0.0.0:3443").await?;
+    /// Server::new(&handle)
+    ///     .handshake(move |tcp| acceptor.accept(tcp))
+    ///     .serve(listener, app);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A client that speaks HTTP/2 is recognized by what it sends first, so ALPN (RFC 7301) has to offer `h2` and
+    /// `http/1.1`, and nothing else has to be done for it. An error ends the connection, and is logged with `debug`.
+    pub fn handshake<F, I, Fut, T>(self, handshake: F) -> Server<X, HandshakeFn<F>>
+    where
+        F: Fn(I) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<T>> + Send + 'static,
+    {
+        Server {
+            handle: self.handle,
+            counted: self.counted,
+            name: self.name,
+            extension: self.extension,
+            handshake: HandshakeFn(handshake),
+            goaway: self.goaway,
+            terms: self.terms,
+            builders: self.builders,
+        }
+    }
+
+    /// How the report calls requests that were left behind.
+    pub fn request_names(mut self, names: RequestNames) -> Self {
+        self.terms.names = names;
+        self
+    }
+
+    /// How long it waits for what clients still have to send.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.terms.timeouts = timeouts;
+        self
+    }
+
+    /// Whether an HTTP/2 connection gets its GOAWAY at its moment. `false` for an old proxy that takes a GOAWAY for a
+    /// failure: nginx, when it speaks HTTP/2 to its upstreams, answered what was in flight with 502 until June 2026.
+    ///
+    /// Without it HTTP/2 connections are served as before through LameDuck and Drain. In Close each gets its GOAWAY when
+    /// nothing is in flight on it, and ends; so its clients learn late that they should leave.
+    pub fn goaway(mut self, goaway: bool) -> Self {
+        self.goaway = goaway;
+        self
+    }
+
+    /// From this phase on, answers requests for an upgrade (WebSockets; over HTTP/2 an extended CONNECT) with 503 and
+    /// `Retry-After` before the handler is called, so that no long connection begins that is told to end a moment later.
+    ///
+    /// By default they are accepted for as long as the listener is: in an ordinary rollout none comes any more, and a replica
+    /// that nobody took out of rotation may be the only one that its clients reach.
+    pub fn refuse_upgrades_from(mut self, phase: Phase) -> Self {
+        self.terms.upgrades = RefuseUpgrades::from(phase);
+        self
+    }
+
+    /// Changes hyper's settings for HTTP/1.
+    ///
+    /// Leave its `header_read_timeout` off: it is its keep-alive limit, too, and closes idle connections in normal service.
+    pub fn http1(mut self, change: impl FnOnce(&mut http1::Builder)) -> Self {
+        change(&mut self.builders.http1);
+        self
+    }
+
+    /// Changes hyper's settings for HTTP/2.
+    pub fn http2(mut self, change: impl FnOnce(&mut http2::Builder<TokioExecutor>)) -> Self {
+        change(&mut self.builders.http2);
+        self
+    }
+}
+
+impl<X, H> fmt::Debug for Server<X, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts something into a request's extensions. Closed: nothing, or what [`Server::request_extension`] was given.
+pub trait RequestExtension<P>: Clone + Send + Sync + 'static {
+    /// Itself, with the peer of one connection: no peer is kept where none is looked at.
+    #[doc(hidden)]
+    type Of: Insert;
+
+    #[doc(hidden)]
+    fn of(&self, peer: P) -> Self::Of;
+}
+
+/// The same, for one connection.
+#[allow(
+    unreachable_pub,
+    reason = "Rust 1.85 does not see that it is reached through the other"
+)]
+pub trait Insert: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn insert(&self, extensions: &mut Extensions);
+}
+
+impl<P> RequestExtension<P> for () {
+    type Of = ();
+
+    fn of(&self, _: P) {}
+}
+
+impl Insert for () {
+    #[inline]
+    fn insert(&self, _: &mut Extensions) {}
+}
+
+/// What [`Server::request_extension`] was given.
+pub struct PeerExtension<F, T> {
+    make: F,
+    made: PhantomData<fn() -> T>,
+}
+
+impl<F: Clone, T> Clone for PeerExtension<F, T> {
+    fn clone(&self) -> Self {
+        PeerExtension {
+            make: self.make.clone(),
+            made: PhantomData,
+        }
+    }
+}
+
+impl<F, P, T> RequestExtension<P> for PeerExtension<F, T>
+where
+    F: Fn(&P) -> T + Clone + Send + Sync + 'static,
+    P: Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    type Of = OfPeer<F, P>;
+
+    fn of(&self, peer: P) -> OfPeer<F, P> {
+        OfPeer {
+            make: self.make.clone(),
+            peer,
+        }
+    }
+}
+
+/// What [`Server::request_extension`] was given, and a connection's peer.
+pub struct OfPeer<F, P> {
+    make: F,
+    peer: P,
+}
+
+impl<F, P, T> Insert for OfPeer<F, P>
+where
+    F: Fn(&P) -> T + Send + Sync + 'static,
+    P: Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    fn insert(&self, extensions: &mut Extensions) {
+        extensions.insert((self.make)(&self.peer));
+    }
+}
+
+impl<F, P> fmt::Debug for OfPeer<F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfPeer").finish_non_exhaustive()
+    }
+}
+
+impl<F, T> fmt::Debug for PeerExtension<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerExtension").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,328 @@
+//! The accept loop.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout_at};
+use tower_service::Service;
+
+use super::handshake::Handshake;
+use super::{RequestExtension, Server};
+use crate::drain::{Class, Ticket};
+use crate::handle::{NotReady, ShutdownHandle};
+use crate::http::connection::drive::{BoxError, Builders, HttpConnection, Parts};
+use crate::http::connection::service::ConnectionService;
+use crate::net::graceful::GracefulConnection;
+use crate::net::group::Group;
+use crate::net::listener::{Accept, is_about_one_connection, passes_with_time};
+use crate::net::watched::Watched;
+use crate::panic::contain;
+use crate::reason::Reason;
+
+/// How long the accept loop waits when the process is out of file descriptors or memory.
+const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+
+/// If a connection came within this time, others may be in their handshakes when the listener closes.
+const LATELY: Duration = Duration::from_millis(100);
+/// They are waited for until none has come for so long, a round trip in a cluster and more,
+const QUIET: Duration = Duration::from_millis(20);
+/// but no longer than this.
+const LAST_CALL: Duration = Duration::from_millis(50);
+
+/// Serves HTTP/1 and HTTP/2 on `listener` until the shutdown closes it, at the end of Close.
+///
+/// Runs by itself, on tasks of the current runtime. Connections are counted, told at their moment of the spread, and cut at
+/// Close's deadline; requests are counted to the last frame of their bodies. The listener goes on accepting meanwhile, and
+/// is emptied before it closes. If the accept loop fails, that triggers the shutdown.
+///
+/// `service` is any tower service of `http::Request<hyper::body::Incoming>`: an `axum::Router`, tonic's `Routes`, your own.
+/// What is returned may be dropped by whoever does not care when the listener closes. [`Server`] has the settings.
+///
+/// When the shutdown has begun already, the listener is emptied and closed at once.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn serve<L, S, B>(listener: L, service: S, handle: &ShutdownHandle) -> Serving
+where
+    L: Accept,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    Server::new(handle).serve(listener, service)
+}
+
+/// Serves probes and metrics until Exit is over. Its connections and requests are not counted, told or refused.
+///
+/// The kubelet opens a connection for each probe, so probes that shall be answered in Release need a listener that is still
+/// open then.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn serve_admin<L, S, B>(listener: L, service: S, handle: &ShutdownHandle) -> Serving
+where
+    L: Accept,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    Server::admin(handle).serve(listener, service)
+}
+
+impl<X, H> Server<X, H> {
+    /// Serves `service` on `listener`. See [`serve`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn serve<L, S, B>(self, listener: L, service: S) -> Serving
+    where
+        L: Accept,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        X: RequestExtension<L::Peer>,
+        H: Handshake<L::Io>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        // Asked for before anything is declared: outside a runtime it panics.
+        let runtime = tokio::runtime::Handle::current();
+        let (closed, serving) = oneshot::channel();
+        let Server {
+            handle,
+            counted,
+            name,
+            extension,
+            handshake,
+            goaway,
+            terms,
+            builders,
+        } = self;
+        let shared = &handle.shared;
+        let late = counted && !shared.tracker().is_serving();
+        let membership = counted.then(|| {
+            shared.declare_serving();
+            Membership {
+                starting: Some(handle.not_ready(format!("{name} does not accept yet"))),
+                _listener: shared.tracker().take(Class::Listener),
+            }
+        });
+        let spawner = Spawner {
+            group: Group::new(&handle, counted, terms),
+            service,
+            extension,
+            handshake,
+            goaway,
+            builders: Arc::new(builders),
+        };
+        runtime.spawn(async move {
+            let accepting = contain(|| accept_loop(listener, spawner, membership, late)).await;
+            if let Err(error) = accepting.and_then(|ended| ended.map_err(|error| error.to_string()))
+            {
+                tracing::error!(target: "lameduck", server = %name, %error, "server failed");
+                handle.shutdown(Reason::ServerFailed { name, error });
+            }
+            // Nobody may be waiting for this.
+            let _ = closed.send(());
+        });
+        Serving { closed: serving }
+    }
+}
+
+/// What ties a server to the coordinator while its listener is open.
+struct Membership {
+    starting: Option<NotReady>,
+    _listener: Option<Ticket>,
+}
+
+/// Accepts until it is time to close, or until it cannot.
+async fn accept_loop<L, S, X, H, B>(
+    mut listener: L,
+    spawner: Spawner<S, X, H>,
+    mut membership: Option<Membership>,
+    late: bool,
+) -> io::Result<()>
+where
+    L: Accept,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    X: RequestExtension<L::Peer>,
+    H: Handshake<L::Io>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    if let Some(membership) = &mut membership {
+        membership.starting = None;
+    }
+    let mut closing = pin!(spawner.group.closing());
+    let mut open = !late;
+    let mut failure = None;
+    let mut last = None;
+    while open {
+        let accepted = poll_fn(|cx| {
+            // In normal service it is enough to ask when nobody waits to be accepted.
+            if !spawner.group.is_serving() && closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            match listener.poll_accept(cx) {
+                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+                Poll::Pending => closing.as_mut().poll(cx).map(|()| None),
+            }
+        });
+        match accepted.await {
+            None => open = false,
+            Some(Ok((io, peer))) => {
+                last = Some(Instant::now());
+                spawner.spawn(io, peer);
+            }
+            // A listener that says so for ever must not keep the others from running.
+            Some(Err(error)) if is_about_one_connection(&error) => yield_now().await,
+            Some(Err(error)) if passes_with_time(&error) => {
+                tracing::warn!(target: "lameduck", %error, "cannot accept for the moment");
+                tokio::select! {
+                    () = &mut closing => open = false,
+                    () = sleep(OUT_OF_RESOURCES) => {}
+                }
+            }
+            Some(Err(error)) => {
+                failure = Some(error);
+                open = false;
+            }
+        }
+    }
+    listener.last_call();
+    if last.is_some_and(|last| last.elapsed() < LATELY) {
+        let latest = Instant::now() + LAST_CALL;
+        while let Some((io, peer)) = accept_until_quiet(&mut listener, latest).await {
+            spawner.spawn(io, peer);
+        }
+    }
+    // Also when it failed: what the kernel had completed by then is served.
+    for (io, peer) in listener.close() {
+        spawner.spawn(io, peer);
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// One more connection; `None` when none has come for a while, or none can come.
+async fn accept_until_quiet<L: Accept>(
+    listener: &mut L,
+    latest: Instant,
+) -> Option<(L::Io, L::Peer)> {
+    let quiet = latest.min(Instant::now() + QUIET);
+    let accepted = timeout_at(quiet, poll_fn(|cx| listener.poll_accept(cx)));
+    accepted.await.ok()?.ok()
+}
+
+/// Starts a server's connections.
+struct Spawner<S, X, H> {
+    group: Arc<Group>,
+    service: S,
+    extension: X,
+    handshake: H,
+    goaway: bool,
+    builders: Arc<Builders>,
+}
+
+impl<S, X, H> Spawner<S, X, H> {
+    fn spawn<I, A, B>(&self, io: I, peer: A)
+    where
+        I: Send + 'static,
+        A: Clone + fmt::Debug + Send + Sync + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        X: RequestExtension<A>,
+        H: Handshake<I>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        // Counted before its task is spawned, or a connection could be forgotten between the two.
+        let Some(state) = self.group.open(peer.clone()) else {
+            return;
+        };
+        let service = ConnectionService {
+            inner: self.service.clone(),
+            extension: self.extension.of(peer),
+            state: Arc::clone(&state),
+        };
+        let parts = Parts {
+            service,
+            builders: Arc::clone(&self.builders),
+        };
+        let handshake = self.handshake.clone();
+        // Started in the connection's own task: if it panics, that ends this connection and not the server.
+        let handshake = async move { handshake.start(io).await };
+        let connection = HttpConnection::new(handshake, parts, self.goaway, Arc::clone(&state));
+        let watched = Watched::new(connection, state);
+        tokio::spawn(Task { watched });
+    }
+}
+
+pin_project! {
+    /// The task of one connection. No `async` block: that keeps room for what it captures beside what it awaits, and would
+    /// hold the connection twice.
+    struct Task<C> {
+        #[pin]
+        watched: Watched<C>,
+    }
+}
+
+impl<C> Future for Task<C>
+where
+    C: GracefulConnection + Future<Output = Result<(), BoxError>>,
+{
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(Err(error)) = ready!(self.project().watched.poll(cx)) {
+            tracing::debug!(target: "lameduck", %error, "connection failed");
+        }
+        Poll::Ready(())
+    }
+}
+
+/// A server that is running: a future that is ready when its listener has closed. Dropping it changes nothing.
+pub struct Serving {
+    closed: oneshot::Receiver<()>,
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // An error says that the server's task is gone, and its listener with it.
+        Pin::new(&mut self.closed).poll(cx).map(|_| ())
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").finish_non_exhaustive()
+    }
+}

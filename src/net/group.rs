@@ -1,0 +1,290 @@
+//! The connections of one server, as the coordinator sees them.
+
+use std::fmt::{self, Debug};
+use std::sync::{Arc, PoisonError};
+
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::connection::{Connection, Home, Protocol};
+use super::course;
+use super::graceful::GracefulConnection;
+use super::peer::Peer;
+use super::raw::Raw;
+use super::terms::Terms;
+use super::watched::Watched;
+use crate::drain::{Class, FINISHED, Generation, Ticket};
+use crate::handle::ShutdownHandle;
+use crate::moment::Moment;
+use crate::random;
+use crate::report::{Kind, LeftBehind};
+use crate::shared::Source;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, MutexGuard};
+use crate::weaks::Weaks;
+
+/// The connections of an accept loop of your own.
+///
+/// [`watch`](ConnectionGroup::watch) each connection that hyper serves: it is counted, asked to close at its own moment of
+/// the spread, and cut at Close's deadline. Requests are counted by a [`DrainLayer`](crate::DrainLayer) in front of the
+/// service, which also says `Connection: close`.
+///
+/// Accept until [`closing`](ConnectionGroup::closing) is ready; then take what the kernel still holds, close the listener,
+/// and drop the group: the coordinator waits for that before it looks for the last connection. `examples/5_own_accept_loop.rs`
+/// is a whole one.
+///
+/// What [`serve`](crate::serve) does beyond this: it follows an HTTP/1 connection's bytes, so that none are thrown away when
+/// it closes, and an upgraded connection stays counted.
+pub struct ConnectionGroup {
+    group: Arc<Group>,
+    _listener: Option<Ticket>,
+}
+
+impl ConnectionGroup {
+    /// A group for one listener. Making it says that requests are served here, so LameDuck has its full length.
+    #[must_use]
+    pub fn new(handle: &ShutdownHandle) -> Self {
+        handle.shared.declare_serving();
+        ConnectionGroup {
+            _listener: handle.shared.tracker().take(Class::Listener),
+            group: Group::new(handle, true, Terms::default()),
+        }
+    }
+
+    /// Ready when it is time to close the listener: at the end of Close, when what stood before is gone.
+    ///
+    /// The future is owned and `'static`. It is cancel safe.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.group.closing()
+    }
+
+    /// Counts a connection and gives it its times. Call it before the task is spawned. `peer` names it in the report.
+    ///
+    /// `None` when Release has begun: drop the connection.
+    pub fn watch<C, A>(&self, connection: C, peer: A) -> Option<Watched<C>>
+    where
+        C: GracefulConnection,
+        A: Debug + Send + Sync + 'static,
+    {
+        let state = self.group.open(peer)?;
+        Some(Watched::new(connection, state))
+    }
+
+    /// Like [`watch`](ConnectionGroup::watch), for a protocol that is not HTTP: `work` serves the connection. It is given the
+    /// [`Moment`] at which it should end, and dropped at Close's deadline if it has not.
+    ///
+    /// What must not be cut short in it takes a [`guard`](ShutdownHandle::guard); to be cut without one does not spoil the
+    /// report.
+    ///
+    /// ```no_run
+    /// # use lameduck::{ConnectionGroup, ShutdownHandle};
+    /// # use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    /// # use tokio::net::TcpListener;
+    /// # async fn example(listener: TcpListener, handle: ShutdownHandle) -> std::io::Result<()> {
+    /// let group = ConnectionGroup::new(&handle);
+    /// let mut closing = std::pin::pin!(group.closing());
+    /// loop {
+    ///     let (stream, peer) = tokio::select! {
+    ///         accepted = listener.accept() => accepted?,
+    ///         () = &mut closing => break,
+    ///     };
+    ///     let connection = group.watch_raw(peer, async move |mut moment| {
+    ///         let mut stream = BufReader::new(stream);
+    ///         let mut line = String::new();
+    ///         loop {
+    ///             line.clear();
+    ///             tokio::select! {
+    ///                 read = stream.read_line(&mut line) => match read {
+    ///                     Ok(1..) => stream.write_all(line.as_bytes()).await.unwrap_or_default(),
+    ///                     _ => return,
+    ///                 },
+    ///                 _ = &mut moment => {
+    ///                     let _ = stream.write_all(b"bye\n").await;
+    ///                     return;
+    ///                 }
+    ///             }
+    ///         }
+    ///     });
+    ///     if let Some(connection) = connection {
+    ///         tokio::spawn(connection);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// `None` when Release has begun: drop the connection.
+    pub fn watch_raw<F, Fut, A>(&self, peer: A, work: F) -> Option<Watched<Raw<Fut>>>
+    where
+        F: FnOnce(Moment) -> Fut,
+        Fut: Future,
+        A: Debug + Send + Sync + 'static,
+    {
+        let state = self.group.open(peer)?;
+        state.set_protocol(Protocol::Raw);
+        let moment = Moment::new(Arc::clone(&state.handle.shared), state.lot);
+        Some(Watched::new(Raw::new(work(moment)), state))
+    }
+}
+
+impl Debug for ConnectionGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionGroup").finish_non_exhaustive()
+    }
+}
+
+/// What the connections of one server have in common.
+pub(crate) struct Group {
+    handle: ShutdownHandle,
+    /// An admin server's connections are neither counted nor told: they stay to the end.
+    counted: bool,
+    terms: Terms,
+    /// What its connections draw from.
+    seed: u64,
+    /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all.
+    connections: Mutex<List>,
+}
+
+#[derive(Default)]
+struct List {
+    all: Weaks<Connection>,
+    opened: u64,
+}
+
+impl Group {
+    pub(crate) fn new(handle: &ShutdownHandle, counted: bool, terms: Terms) -> Arc<Self> {
+        let group = Arc::new(Group {
+            handle: handle.clone(),
+            counted,
+            terms,
+            seed: handle.shared.lots.next_server(),
+            connections: Mutex::default(),
+        });
+        let source: Arc<dyn Source> = Arc::clone(&group) as _;
+        handle.shared.add_source(&source);
+        group
+    }
+
+    /// Counts a connection. `None` when Release has begun.
+    pub(crate) fn open<A>(self: &Arc<Self>, peer: A) -> Option<Arc<Connection>>
+    where
+        A: Debug + Send + Sync + 'static,
+    {
+        let tracker = self.handle.shared.tracker();
+        // Locked before it is counted: so the cut, which comes when no ticket is given any more, finds all that have one.
+        let mut list = self.list();
+        let ticket = match self.counted {
+            true => Some(tracker.take(Class::Connection)?),
+            false if tracker.stage() == FINISHED => return None,
+            false => None,
+        };
+        let home: Arc<dyn Home> = Arc::clone(self) as _;
+        let lot = random::mix(self.seed, list.opened);
+        let peer = Peer::new(peer);
+        let handle = self.handle.clone();
+        let connection = Arc::new(Connection::new(handle, home, ticket, lot, peer));
+        list.all.add(&connection);
+        list.opened += 1;
+        Some(connection)
+    }
+
+    /// Whether no shutdown has begun.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.handle.shared.tracker().is_serving()
+    }
+
+    /// Ready when the listener should close.
+    pub(crate) fn closing(&self) -> WaitForCancellationFutureOwned {
+        let shared = &self.handle.shared;
+        let token = if self.counted {
+            &shared.close_listeners
+        } else {
+            &shared.over
+        };
+        token.clone().cancelled_owned()
+    }
+
+    fn each(&self) -> Vec<Arc<Connection>> {
+        self.list().all.all()
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Home for Group {
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+impl Source for Group {
+    fn stage_moved(&self) {
+        if self.handle.shared.tracker().stage() == FINISHED {
+            for connection in self.each() {
+                connection.cut.cut();
+            }
+        } else if self.handle.phase().is_some_and(course::has_a_step_at) {
+            // Whoever waits for its client's end has taken its last step.
+            let all = self.each().into_iter();
+            for connection in all.filter(|one| !one.is_lingering()) {
+                connection.cut.wake();
+            }
+        }
+    }
+
+    fn cut(&self) {
+        if !self.counted {
+            return;
+        }
+        let counts = &self.handle.shared.connections;
+        for connection in self.each() {
+            let sending = u64::from(connection.sending());
+            let upgraded = u64::from(connection.upgraded());
+            if connection.cut.cut() {
+                counts.cut.fetch_add(1, Ordering::Relaxed);
+                counts.cut_upgraded.fetch_add(upgraded, Ordering::Relaxed);
+                counts.cut_sending.fetch_add(sending, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {
+        if self.counted {
+            for connection in self.each() {
+                connection.left_behind(kind, latest, left);
+            }
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        if !self.counted {
+            return 0;
+        }
+        let each = self.each();
+        each.iter().map(|one| u64::from(one.in_flight())).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Plan, ShutdownCoordinator};
+
+    #[test]
+    fn gauge_is_free_for_the_next_coordinator_when_a_connection_had_the_last_handle() {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let group = Group::new(&shutdown.handle(), true, Terms::default());
+        let connection = group.open("a peer").expect("nothing is over");
+        let tracker = group.handle.shared.tracker();
+
+        drop((shutdown, group));
+        assert!(tracker.is_serving());
+        drop(connection);
+
+        // Of an epoch that is over.
+        assert_eq!(tracker.stage(), FINISHED);
+    }
+}

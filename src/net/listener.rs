@@ -1,0 +1,194 @@
+//! What a server accepts from.
+
+use std::fmt::Debug;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
+
+#[cfg(target_os = "linux")]
+use super::syn_filter;
+
+/// How many connections the kernel may hold for us until they are accepted. It takes the lesser of this and
+/// `net.core.somaxconn`, 4096 by default. What does not fit is dropped, and the client tries again a second later.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address` with a deep backlog.
+///
+/// tokio's own `TcpListener::bind` has room for 128 connections that are not accepted yet, which a burst fills; this asks
+/// for 4096. Otherwise they are the same: `SO_REUSEADDR` is set, and the first address that works is taken.
+///
+/// # Errors
+///
+/// The address does not resolve, or cannot be listened on (a port in use, a privileged port). The error names the address.
+pub async fn bind(address: impl ToSocketAddrs + Debug) -> io::Result<TcpListener> {
+    let name = format!("{address:?}");
+    let explain = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {name}: {error}"))
+    };
+    let mut last = None;
+    for address in lookup_host(address).await.map_err(&explain)? {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    let none = || io::Error::new(io::ErrorKind::InvalidInput, "it resolves to no address");
+    Err(explain(last.unwrap_or_else(none)))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A listener that can be emptied before it is closed.
+///
+/// Implemented for tokio's [`TcpListener`] and, on Unix, `UnixListener`.
+pub trait Accept: Send + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Who is at its other end.
+    type Peer: Clone + Debug + Send + Sync + 'static;
+
+    /// Accepts a connection.
+    ///
+    /// # Errors
+    ///
+    /// An error of the operating system that leaves the listener usable is waited out: the connection that went away before
+    /// it was accepted, too many open files. Any other ends the server, which triggers the shutdown.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Peer)>>;
+
+    /// The listener is about to close: from now on nobody new should begin, and those who have begun may finish. Connections
+    /// are accepted for some milliseconds more, if any came lately; then [`close`](Accept::close) is called.
+    ///
+    /// Between the last look into the queue and the close there is always a moment in which a connection can be completed,
+    /// and reset. Does nothing by default; the listeners that this is implemented for close that gap on Linux.
+    fn last_call(&mut self) {}
+
+    /// Takes every connection that the kernel has completed, then closes the listener.
+    ///
+    /// Closing a listener resets what is still in its queue. `poll_accept` being pending does not say that there is nothing:
+    /// tokio remembers what the last look said. So this must ask the operating system itself.
+    fn close(self) -> Vec<(Self::Io, Self::Peer)>;
+}
+
+impl Accept for TcpListener {
+    type Io = TcpStream;
+    type Peer = SocketAddr;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let (stream, peer) = ready!(TcpListener::poll_accept(self, cx))?;
+        Poll::Ready(Ok((no_delay(stream), peer)))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn last_call(&mut self) {
+        syn_filter::tcp(self);
+    }
+
+    fn close(self) -> Vec<(TcpStream, SocketAddr)> {
+        let Ok(listener) = self.into_std() else {
+            return Vec::new();
+        };
+        std::iter::from_fn(|| taken(|| listener.accept()))
+            .filter_map(|(stream, peer)| {
+                stream.set_nonblocking(true).ok()?;
+                let stream = no_delay(TcpStream::from_std(stream).ok()?);
+                Some((stream, peer))
+            })
+            .collect()
+    }
+}
+
+#[cfg(unix)]
+impl Accept for tokio::net::UnixListener {
+    type Io = tokio::net::UnixStream;
+    type Peer = std::sync::Arc<tokio::net::unix::SocketAddr>;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Peer)>> {
+        let (stream, peer) = ready!(tokio::net::UnixListener::poll_accept(self, cx))?;
+        Poll::Ready(Ok((stream, peer.into())))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn last_call(&mut self) {
+        syn_filter::unix(self);
+    }
+
+    fn close(self) -> Vec<(Self::Io, Self::Peer)> {
+        let Ok(listener) = self.into_std() else {
+            return Vec::new();
+        };
+        std::iter::from_fn(|| taken(|| listener.accept()))
+            .filter_map(|(stream, peer)| {
+                stream.set_nonblocking(true).ok()?;
+                let stream = tokio::net::UnixStream::from_std(stream).ok()?;
+                Some((stream, tokio::net::unix::SocketAddr::from(peer).into()))
+            })
+            .collect()
+    }
+}
+
+/// Accepts one more from a listener that is about to close; `None` when there is none.
+fn taken<T>(mut accept: impl FnMut() -> io::Result<T>) -> Option<T> {
+    loop {
+        match accept() {
+            Ok(accepted) => return Some(accepted),
+            Err(error) if is_about_one_connection(&error) => {}
+            // Empty, or out of file descriptors: in both cases there is no more to be had.
+            Err(_) => return None,
+        }
+    }
+}
+
+/// A response is not held back until the client has acknowledged the one before.
+fn no_delay(stream: TcpStream) -> TcpStream {
+    // Some systems refuse it to a connection that has been reset meanwhile (EINVAL on macOS). Its first read says so, too,
+    // and the listener is none the worse for it.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(target: "lameduck", %error, "no TCP_NODELAY");
+    }
+    stream
+}
+
+/// An error of the one connection that was to be accepted: it has gone already, or the network reports what happened to it
+/// (accept(2)).
+pub(crate) fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
+        Interrupted, NetworkDown, NetworkUnreachable, NotConnected, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | Interrupted
+            | TimedOut
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+            | BrokenPipe
+    )
+}
+
+/// Out of file descriptors or memory, or forbidden by a firewall: it passes, but not at once.
+pub(crate) fn passes_with_time(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() && !is_about_the_listener(error)
+}
+
+/// The listener is no listener any more.
+fn is_about_the_listener(error: &io::Error) -> bool {
+    // EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP: numbers of Linux and the BSDs where they agree.
+    matches!(error.raw_os_error(), Some(9 | 22 | 88 | 95))
+}

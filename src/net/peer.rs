@@ -1,0 +1,32 @@
+//! Who is on the other side, as the report names it.
+
+use std::any::Any;
+use std::fmt::{self, Debug};
+use std::net::SocketAddr;
+
+/// What a listener gave with a connection.
+///
+/// An address is kept in place, because nearly all are. Anything else is put on the heap: if it were the tail of what the
+/// connection's parts share, every look at that would have to ask where it begins.
+pub(crate) enum Peer {
+    Address(SocketAddr),
+    Other(Box<dyn Debug + Send + Sync>),
+}
+
+impl Peer {
+    pub(crate) fn new<A: Debug + Send + Sync + 'static>(peer: A) -> Self {
+        match (&peer as &dyn Any).downcast_ref() {
+            Some(address) => Peer::Address(*address),
+            None => Peer::Other(Box::new(peer)),
+        }
+    }
+}
+
+impl Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Address(address) => address.fmt(f),
+            Peer::Other(peer) => peer.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What the report says of a connection.
+
+use super::connection::{Awaits, Connection, Protocol};
+use super::requests::Named;
+use crate::drain::Generation;
+use crate::report::{Kind, LeftBehind};
+
+impl Connection {
+    pub(crate) fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {
+        match kind {
+            Kind::Request => {
+                let requests = self.requests();
+                let waited_for = requests
+                    .iter()
+                    .filter(|one| one.generation <= latest && !one.lasts);
+                left.extend(waited_for.map(|request| LeftBehind {
+                    kind,
+                    name: request.name(),
+                    age: request.since.elapsed(),
+                }));
+            }
+            Kind::Connection => left.push(LeftBehind {
+                kind,
+                name: self.name(),
+                age: self.since.elapsed(),
+            }),
+            Kind::Task | Kind::Guard => {}
+        }
+    }
+
+    /// Its peer, its protocol, and what it is doing.
+    pub(crate) fn name(&self) -> String {
+        let told = self.handle.shared.told.knows(self.lot);
+        let told = if told { ", told to end" } else { "" };
+        format!(
+            "{:?} ({}: {}{told})",
+            &self.peer,
+            self.speaks(),
+            self.doing()
+        )
+    }
+
+    fn speaks(&self) -> &'static str {
+        match self.protocol() {
+            Protocol::Http1 => "HTTP/1",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Raw => "not HTTP",
+            Protocol::Unseen | Protocol::Handshake | Protocol::Unknown => "no protocol yet",
+        }
+    }
+
+    fn doing(&self) -> String {
+        if self.is_upgraded() {
+            return "upgraded".to_owned();
+        }
+        if self.in_flight() > 0 {
+            return self.busy_with();
+        }
+        match self.tunnels() {
+            0 => {}
+            1 => return "a tunnel".to_owned(),
+            more => return format!("{more} tunnels"),
+        }
+        let doing = match self.awaits() {
+            Some(Awaits::Handshake) => "handshake",
+            Some(Awaits::FirstByte) => "silent",
+            Some(Awaits::Preface | Awaits::Head) => "half-sent head",
+            Some(Awaits::Pong) => "GOAWAY not acknowledged",
+            Some(Awaits::End) => "closed, but not by the client",
+            None if self.is_mid_head() => "half-sent head",
+            None if self.sending() > 0 => "sending a response",
+            None if self.protocol() == Protocol::Raw => "open",
+            None => "idle",
+        };
+        doing.to_owned()
+    }
+
+    fn busy_with(&self) -> String {
+        let first = self.requests().iter().next().map(Named::name);
+        match (first, self.in_flight()) {
+            (Some(name), 0 | 1) => name,
+            (Some(name), count) => format!("{name} and {} more", count - 1),
+            (None, 1) => "1 request".to_owned(),
+            (None, count) => format!("{count} requests"),
+        }
+    }
+}

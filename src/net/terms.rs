@@ -1,0 +1,57 @@
+//! What a server has set for all of its connections.
+
+use super::timeouts::Timeouts;
+use crate::drain::Stage;
+use crate::phase::Phase;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) names: RequestNames,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) upgrades: RefuseUpgrades,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms::from(Timeouts::new())
+    }
+}
+
+impl From<Timeouts> for Terms {
+    fn from(timeouts: Timeouts) -> Self {
+        Terms {
+            names: RequestNames::default(),
+            timeouts,
+            upgrades: RefuseUpgrades::default(),
+        }
+    }
+}
+
+/// How the report calls requests that were left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestNames {
+    /// `GET /orders/17`. The query is never shown: tokens live there.
+    #[default]
+    MethodAndPath,
+    /// `GET`, for paths that are secret themselves.
+    Method,
+    /// Nothing: requests are counted, but not named.
+    Off,
+}
+
+/// From which phase on upgrades are refused; by default in none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RefuseUpgrades(Option<Phase>);
+
+impl RefuseUpgrades {
+    pub(crate) const fn from(phase: Phase) -> Self {
+        RefuseUpgrades(Some(phase))
+    }
+
+    /// Whether they are refused in this stage of a shutdown.
+    pub(crate) fn refuse(self, stage: Stage) -> bool {
+        self.0
+            .is_some_and(|phase| usize::from(stage) > phase.index())
+    }
+}

@@ -1,0 +1,116 @@
+//! How long a server waits for its clients.
+
+use std::time::Duration;
+
+/// How long a server waits for what its clients still have to send, where plain hyper would wait for ever.
+///
+/// A request's body and a client that reads slowly have no bound but Close's deadline: only the application knows how long
+/// they may take. An idle connection that has completed a request has none either, before the shutdown: a server that closes
+/// it before its balancer does makes errors all day.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use lameduck::{Plan, Server, ShutdownCoordinator, Timeouts};
+/// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+/// # let handle = shutdown.handle();
+/// let slow_clients = Timeouts::new().head(Duration::from_secs(30), Duration::from_secs(5));
+/// let server = Server::new(&handle).timeouts(slow_clients);
+/// # let _ = server;
+/// ```
+///
+/// # Defaults
+///
+/// | time | in normal service | once the shutdown has begun |
+/// |---|---|---|
+/// | [`head`](Timeouts::head) | 10 s | 2 s |
+/// | [`silent`](Timeouts::silent) | 60 s | 1 s |
+/// | [`handshake`](Timeouts::handshake) | 10 s | 2 s |
+/// | [`pong`](Timeouts::pong) | – | 1 s |
+/// | [`lingering_close`](Timeouts::lingering_close) | 1 s, however much that is | the same |
+///
+/// `Duration::MAX` means for ever, in the end to Close's deadline. Zero means not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it does nothing until a server is given it"]
+pub struct Timeouts {
+    pub(crate) head: Limit,
+    pub(crate) silent: Limit,
+    pub(crate) handshake: Limit,
+    pub(crate) pong: Duration,
+    pub(crate) lingering_close: Duration,
+    pub(crate) discarded: usize,
+}
+
+/// A time before the shutdown, and one from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) serving: Duration,
+    pub(crate) leaving: Duration,
+}
+
+impl Limit {
+    const fn seconds(serving: u64, leaving: u64) -> Self {
+        Limit {
+            serving: Duration::from_secs(serving),
+            leaving: Duration::from_secs(leaving),
+        }
+    }
+}
+
+impl Timeouts {
+    /// The defaults.
+    pub const fn new() -> Self {
+        Timeouts {
+            head: Limit::seconds(10, 2),
+            silent: Limit::seconds(60, 1),
+            handshake: Limit::seconds(10, 2),
+            pong: Duration::from_secs(1),
+            lingering_close: Duration::from_secs(1),
+            discarded: usize::MAX,
+        }
+    }
+
+    /// For the rest of a request's head on HTTP/1, from its first byte. Once the shutdown has begun, `leaving` counts from
+    /// then, if the head is older.
+    ///
+    /// In normal service it leaves alone what follows a request with a body: that may be the rest of the body.
+    pub const fn head(mut self, serving: Duration, leaving: Duration) -> Self {
+        self.head = Limit { serving, leaving };
+        self
+    }
+
+    /// For the first byte on a connection. Once the shutdown has begun, `leaving` counts from the connection's moment in the
+    /// spread.
+    pub const fn silent(mut self, serving: Duration, leaving: Duration) -> Self {
+        self.silent = Limit { serving, leaving };
+        self
+    }
+
+    /// For a TLS handshake ([`Server::handshake`](crate::Server::handshake)), from the connection's begin, and for HTTP/2's
+    /// preface, from its first byte. Once the shutdown has begun, `leaving` counts from then, if it is older.
+    pub const fn handshake(mut self, serving: Duration, leaving: Duration) -> Self {
+        self.handshake = Limit { serving, leaving };
+        self
+    }
+
+    /// For an HTTP/2 client to acknowledge the first GOAWAY, by the answer to a PING (RFC 9113, section 6.8). Without an
+    /// answer the second GOAWAY is sent all the same; streams that are open by then are finished.
+    pub const fn pong(mut self, pong: Duration) -> Self {
+        self.pong = pong;
+        self
+    }
+
+    /// For the client's end of a connection that we have closed (RFC 9112, section 9.6): what it still sends is read and
+    /// discarded, up to `bytes`. Closing at once would make the kernel send a reset, which can destroy the response. So does
+    /// closing when `bytes` have come and more is on its way; the default has no such limit.
+    pub const fn lingering_close(mut self, time: Duration, bytes: usize) -> Self {
+        self.lingering_close = time;
+        self.discarded = bytes;
+        self
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts::new()
+    }
+}
