@@ -70,8 +70,8 @@ pub(crate) struct Shared {
 pub(crate) struct ConnectionsEnded {
     pub(crate) closed: AtomicU64,
     pub(crate) cut: AtomicU64,
-    /// The responses on those of `cut` that had not been sent whole, though nothing was in flight for them any more.
-    pub(crate) cut_sending: AtomicU64,
+    /// The messages on those of `cut` that were not over, though nothing was in flight for them any more.
+    pub(crate) cut_unfinished: AtomicU64,
     /// Those of `cut` that had been upgraded.
     pub(crate) cut_upgraded: AtomicU64,
 }
@@ -384,7 +384,7 @@ impl Shared {
     }
 
     pub(crate) fn cut_count(&self) -> u64 {
-        self.state().cut + self.connections.cut_sending.load(Ordering::Relaxed)
+        self.state().cut + self.connections.cut_unfinished.load(Ordering::Relaxed)
     }
 
     pub(crate) fn long_counts(&self) -> LongCounts {

@@ -1,24 +1,24 @@
-//! What the parts of one connection share: its IO, its service, its requests, and whoever watches it.
+//! What the parts of one connection share: its IO, its service, its requests, and whoever drives it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
 
-use http::Request;
-use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::asked::Asked;
 use super::cut::Cut;
+use super::delivery;
+use super::exit::{EndReading, Exit, Leave, Look, Pong, Protocol};
 use super::peer::Peer;
-use super::requests::{Named, Place, Requests};
-use super::tally::Tally;
-use super::terms::RefuseUpgrades;
-use super::terms::RequestNames;
-use super::terms::Terms;
+use super::requests::{Framing, Named, Place, Requests};
+use super::terms::{RefuseUpgrades, RequestNames, Terms};
 use super::timeouts::Timeouts;
-use crate::drain::{Generation, Ticket};
+use crate::drain::Ticket;
 use crate::handle::ShutdownHandle;
+use crate::phase::Phase;
 use crate::shared::Source;
+use crate::spread;
+use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What a connection belongs to.
 pub(crate) trait Home: Source {
@@ -35,72 +35,68 @@ pub(crate) struct Connection {
     pub(crate) since: Instant,
     /// Where in the spread its moment lies.
     pub(crate) lot: u64,
-    protocol: AtomicU8,
-    pub(crate) asked: Asked,
     pub(crate) cut: Cut,
-    tally: Tally,
-    /// The latest request had a body: what arrives after its response may be the rest of that.
-    after_body: AtomicBool,
-    /// Bytes have arrived that no request was made of yet: half a head.
-    mid_head: AtomicBool,
-    /// hyper may still hold a part of the last response.
-    unflushed: AtomicBool,
-    /// How many streams of HTTP/2 have not got the end of their response.
-    unanswered: AtomicU32,
-    /// How many of them are tunnels, whose end is the application's affair. At most: which of them end is not seen.
-    tunnels: AtomicU32,
-    /// What has become of the PING behind an HTTP/2 connection's first GOAWAY.
-    pong: AtomicU8,
-    /// Half-closed: the client has yet to end its side.
-    lingering: AtomicBool,
-    /// The requests in flight. Locked by this connection, and by the report.
-    requests: Mutex<Requests>,
+    /// What [`Life`] comes to, for whoever need not lock it: written under its lock.
+    hints: AtomicU8,
+    /// How many requests hyper has called the service for.
+    called: AtomicU32,
+    life: Mutex<Life>,
     pub(crate) peer: Peer,
-    names: RequestNames,
+    /// The two ends of its socket, where Linux can be asked about it.
+    ends: Option<[SocketAddr; 2]>,
+    pub(crate) names: RequestNames,
     pub(crate) upgrades: RefuseUpgrades,
 }
 
-/// What is known of a connection's protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Protocol {
-    /// Somebody else's connection, or one that is not followed byte by byte.
-    Unseen,
-    /// It is not HTTP yet: the TLS handshake is not over.
-    Handshake,
-    Unknown,
-    Http1,
-    Http2,
-    /// Somebody else's, and no HTTP.
-    Raw,
+/// What changes in a connection's life. Locked by the connection's own task, by its requests where they run in other tasks, by
+/// the coordinator and the report.
+pub(crate) struct Life {
+    pub(crate) exit: Exit,
+    pub(crate) requests: Requests,
 }
 
-/// The PING behind the first GOAWAY.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Pong {
-    NotAsked,
-    Awaited,
-    /// It did not come in time, and is not waited for any more.
-    Overdue,
-    Come,
-}
+/// Something is different from normal service.
+const DISTURBED: u8 = 1;
+/// It waits for its client, and not without end.
+const WAITS: u8 = 2;
+/// HTTP/1 responses say close.
+const SAYS_CLOSE: u8 = 4;
+/// A dry socket may be answered with the end of the stream.
+const ENDS: u8 = 8;
+/// The PING is to be answered in the client's place.
+const OWES_PONG: u8 = 16;
+/// HTTP/1: the last response is over, and hyper may still hold a part of it.
+const UNFLUSHED: u8 = 32;
+const HTTP2: u8 = 64;
 
-/// What a connection waits for from its client, and does not wait for without end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Awaits {
-    /// The end of the TLS handshake.
-    Handshake,
-    /// The first byte.
-    FirstByte,
-    /// The rest of what begins like HTTP/2's preface.
-    Preface,
-    /// The rest of a request's head.
-    Head,
-    /// The answer to the PING behind the first GOAWAY.
-    Pong,
-    /// The end of the client's side, after the end of ours.
-    End,
+impl Life {
+    #[inline]
+    fn hints(&self) -> u8 {
+        let exit = &self.exit;
+        let mut hints = 0;
+        if exit.is_disturbed() {
+            hints |= DISTURBED;
+            if exit.says_close() {
+                hints |= SAYS_CLOSE;
+            }
+            if exit.is_ending() {
+                hints |= ENDS;
+            }
+            if exit.pong() == Pong::Overdue {
+                hints |= OWES_PONG;
+            }
+        }
+        if exit.awaits().is_some() {
+            hints |= WAITS;
+        }
+        if exit.is_unflushed() {
+            hints |= UNFLUSHED;
+        }
+        if exit.protocol() == Protocol::Http2 {
+            hints |= HTTP2;
+        }
+        hints
+    }
 }
 
 impl Connection {
@@ -112,37 +108,33 @@ impl Connection {
         ticket: Option<Ticket>,
         lot: u64,
         peer: Peer,
+        ends: Option<[SocketAddr; 2]>,
     ) -> Self {
         // Copied: a request would have to ask for them.
         let Terms {
             names, upgrades, ..
         } = *home.terms();
+        let since = Instant::now();
         Connection {
             ticket,
             handle,
             home,
-            since: Instant::now(),
+            since,
             lot,
-            protocol: AtomicU8::new(Protocol::Unseen as u8),
-            asked: Asked::default(),
             cut: Cut::new(),
-            tally: Tally::default(),
-            after_body: AtomicBool::new(false),
-            mid_head: AtomicBool::new(false),
-            unflushed: AtomicBool::new(false),
-            unanswered: AtomicU32::new(0),
-            tunnels: AtomicU32::new(0),
-            pong: AtomicU8::new(Pong::NotAsked as u8),
-            lingering: AtomicBool::new(false),
-            requests: Mutex::default(),
+            hints: AtomicU8::new(0),
+            called: AtomicU32::new(0),
+            life: Mutex::new(Life {
+                exit: Exit::new(since),
+                requests: Requests::default(),
+            }),
             peer,
+            ends,
             names,
             upgrades,
         }
     }
-}
 
-impl Connection {
     #[inline]
     pub(crate) const fn is_counted(&self) -> bool {
         self.ticket.is_some()
@@ -159,283 +151,244 @@ impl Connection {
         &self.home.terms().timeouts
     }
 
-    pub(crate) fn set_protocol(&self, protocol: Protocol) {
-        self.protocol.store(protocol as u8, Ordering::Relaxed);
-        if protocol == Protocol::Http2 {
-            self.mid_head.store(false, Ordering::Relaxed);
-        }
-    }
-
     #[inline]
-    pub(crate) fn protocol(&self) -> Protocol {
-        const ALL: [Protocol; 6] = [
-            Protocol::Unseen,
-            Protocol::Handshake,
-            Protocol::Unknown,
-            Protocol::Http1,
-            Protocol::Http2,
-            Protocol::Raw,
-        ];
-        ALL[usize::from(self.protocol.load(Ordering::Relaxed))]
+    pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes its life, and wakes its driver if that is to look for it.
     #[inline]
-    fn is(&self, protocol: Protocol) -> bool {
-        self.protocol.load(Ordering::Relaxed) == protocol as u8
-    }
-
-    #[inline]
-    pub(crate) fn is_http2(&self) -> bool {
-        self.is(Protocol::Http2)
-    }
-
-    /// How many requests have come on it.
-    #[inline]
-    pub(crate) fn requested(&self) -> u32 {
-        self.tally.come()
-    }
-
-    /// Whether to answer a dry socket with the end of the stream: asked to end, idle, and no head is on its way. Never on
-    /// HTTP/2, which GOAWAY ends.
-    pub(crate) fn should_end(&self) -> bool {
-        self.asked.is_ending()
-            && !self.is_http2()
-            && self.is_idle()
-            && (!self.is_mid_head() || self.asked.is_given_up())
-            && !self.is_upgraded()
-    }
-
-    /// The same, of a connection whose IO can answer: its bytes are followed.
-    pub(crate) fn should_end_by_io(&self) -> bool {
-        let followed = self.is(Protocol::Http1) || self.is(Protocol::Unknown);
-        followed && self.should_end()
-    }
-
-    /// What it waits for from its client, if it does not wait for that without end.
-    #[inline]
-    pub(crate) fn awaits(&self) -> Option<Awaits> {
-        // An idle connection of HTTP/1, as each request leaves it: asked first, and quickly.
-        if self.is(Protocol::Http1) && !self.is_mid_head() && !self.is_lingering() {
-            return None;
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Life) -> T) -> T {
+        let mut life = self.life();
+        let changed = change(&mut life);
+        let wake = life.exit.take_wake();
+        let hints = life.hints();
+        if self.hints.load(Ordering::Relaxed) != hints {
+            self.hints.store(hints, Ordering::Relaxed);
         }
-        self.awaits_something()
-    }
-
-    #[inline(never)]
-    fn awaits_something(&self) -> Option<Awaits> {
-        if self.is_upgraded() {
-            return None;
-        }
-        if self.is_lingering() {
-            return Some(Awaits::End);
-        }
-        match self.protocol() {
-            Protocol::Handshake => Some(Awaits::Handshake),
-            Protocol::Unknown if self.is_mid_head() => Some(Awaits::Preface),
-            Protocol::Unknown => Some(Awaits::FirstByte),
-            Protocol::Http1 => self.awaits_head().then_some(Awaits::Head),
-            Protocol::Http2 => (self.pong() == Pong::Awaited).then_some(Awaits::Pong),
-            Protocol::Unseen | Protocol::Raw => None,
-        }
-    }
-
-    /// Whether our side is closed, and the client's is waited for.
-    #[inline]
-    pub(crate) fn is_lingering(&self) -> bool {
-        self.lingering.load(Ordering::Relaxed)
-    }
-
-    /// Whether it waits for the rest of a head, as far as that can be known: what comes after a request with a body may
-    /// belong to the body still. In normal service nobody is closed on a guess.
-    fn awaits_head(&self) -> bool {
-        let known = || !self.after_body.load(Ordering::Relaxed) || !self.is_serving();
-        self.is_mid_head() && self.in_flight() == 0 && known()
-    }
-
-    #[inline]
-    pub(crate) fn is_mid_head(&self) -> bool {
-        self.mid_head.load(Ordering::Relaxed)
-    }
-
-    /// How many requests are in flight.
-    #[inline]
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.tally.in_flight()
-    }
-
-    /// How many responses have not been sent whole, though their handlers and bodies are done.
-    pub(crate) fn sending(&self) -> u32 {
-        if self.is_upgraded() {
-            return 0;
-        }
-        if self.is_http2() {
-            let unanswered = self.unanswered.load(Ordering::Relaxed);
-            return unanswered.saturating_sub(self.in_flight() + self.tunnels());
-        }
-        u32::from(self.in_flight() == 0 && self.unflushed.load(Ordering::Relaxed))
-    }
-
-    #[inline]
-    pub(crate) fn set_unanswered(&self, streams: usize) {
-        let streams = streams as u32;
-        let before = self.unanswered.swap(streams, Ordering::Relaxed);
-        if streams < self.tunnels() {
-            self.tunnels.store(streams, Ordering::Relaxed);
-        }
-        if before > 0 && streams == 0 {
-            self.became_idle();
-        }
-    }
-
-    /// Whether a response of HTTP/1 is not over. HTTP/2 is ended by GOAWAY, which lets responses finish.
-    pub(crate) fn owes_response(&self) -> bool {
-        !self.is_http2() && !self.is_upgraded() && !self.is_idle()
-    }
-
-    /// Wakes its task, if that has waited for this.
-    #[inline]
-    fn became_idle(&self) {
-        if self.asked.is_any() {
-            self.became_idle_asked();
-        }
-    }
-
-    #[cold]
-    fn became_idle_asked(&self) {
-        self.asked.forget_driven();
-        // HTTP/1 lingers from now on, if it was to; HTTP/2 may have waited for this with its GOAWAY.
-        let asked = || self.asked.says_close() && self.pong() == Pong::NotAsked && self.is_idle();
-        if self.asked.is_ending() || asked() {
+        drop(life);
+        if wake {
             self.cut.wake();
         }
-    }
-
-    /// Whether every request on it has got the whole of its response.
-    #[inline]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight() == 0 && self.sending() == 0
-    }
-
-    /// A stream of HTTP/2 carries another protocol from now on.
-    pub(crate) fn open_tunnel(&self) {
-        self.tunnels.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn tunnels(&self) -> u32 {
-        self.tunnels.load(Ordering::Relaxed)
-    }
-
-    /// How many other protocols it carries: itself, on HTTP/1.
-    pub(crate) fn upgraded(&self) -> u32 {
-        u32::from(self.is_upgraded()) + self.tunnels()
+        changed
     }
 
     #[inline]
-    pub(crate) fn is_upgraded(&self) -> bool {
-        self.cut.is_upgraded()
+    pub(crate) fn tell<T>(&self, tell: impl FnOnce(&mut Exit) -> T) -> T {
+        self.change(|life| tell(&mut life.exit))
     }
 
     #[inline]
-    pub(crate) fn pong(&self) -> Pong {
-        const ALL: [Pong; 4] = [Pong::NotAsked, Pong::Awaited, Pong::Overdue, Pong::Come];
-        ALL[usize::from(self.pong.load(Ordering::Relaxed))]
+    fn hints(&self, any: u8) -> bool {
+        self.hints.load(Ordering::Relaxed) & any != 0
     }
 
-    pub(crate) fn set_pong(&self, pong: Pong) {
-        self.pong.store(pong as u8, Ordering::Relaxed);
-    }
-
-    /// Our side is closed; the client's is read until it ends.
-    pub(crate) fn linger(&self) {
-        self.lingering.store(true, Ordering::Relaxed);
-    }
-
-    /// Bytes have come in that are not HTTP/2's.
+    /// Whether its driver has nothing to do but to poll it.
     #[inline]
-    pub(crate) fn received(&self, bytes: &[u8]) {
-        if self.in_flight() == 0 && !self.is_mid_head() {
-            // Empty lines between two requests are no head (RFC 9112, section 2.2).
-            let begun = bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
-            self.mid_head.store(begun, Ordering::Relaxed);
-        }
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.hints(DISTURBED)
+    }
+
+    /// Whether it waits for its client, and not without end.
+    #[inline]
+    pub(crate) fn waits(&self) -> bool {
+        self.hints(WAITS | DISTURBED)
+    }
+
+    #[inline]
+    pub(crate) fn says_close(&self) -> bool {
+        self.hints(SAYS_CLOSE)
+    }
+
+    /// Whether a dry socket may be answered with the end of the stream.
+    #[inline]
+    pub(crate) fn ends(&self) -> bool {
+        self.hints(ENDS)
+    }
+
+    #[inline]
+    pub(crate) fn owes_pong(&self) -> bool {
+        self.hints(OWES_PONG)
     }
 
     /// hyper holds nothing that is still to be written: it flushes its IO only then.
     #[inline]
     pub(crate) fn flushed(&self) {
-        if self.in_flight() == 0 && self.unflushed.load(Ordering::Relaxed) {
-            self.unflushed.store(false, Ordering::Relaxed);
-            self.became_idle();
+        if self.hints(UNFLUSHED) {
+            self.tell(Exit::flushed);
         }
     }
 
-    /// A request's head is complete.
     #[inline]
-    pub(crate) fn begin(&self) {
-        self.tally.begin();
+    pub(crate) fn is_http2(&self) -> bool {
+        self.hints(HTTP2)
     }
 
-    /// A request is about to be passed on. Returns the place under which it is named.
+    /// What its driver is to do now, or when to look again.
+    pub(crate) fn look(&self) -> Look {
+        let leave = self.leave();
+        let now = Instant::now();
+        let limits = self.timeouts();
+        self.ask(|exit| {
+            exit.set_leave(leave);
+            exit.look(limits, now)
+        })
+    }
+
+    /// Asks what is to be done: by its own task, which hyper calls the service in.
+    fn ask<T>(&self, ask: impl FnOnce(&mut Exit) -> T) -> T {
+        let called = self.called.load(Ordering::Relaxed);
+        self.tell(|exit| {
+            exit.set_called(called);
+            ask(exit)
+        })
+    }
+
+    /// Whether to answer a dry socket with the end of the stream.
+    pub(crate) fn end_reading(&self) -> EndReading {
+        self.ask(Exit::end_reading)
+    }
+
+    /// What the shutdown wants of it.
+    fn leave(&self) -> Option<Leave> {
+        if !self.is_counted() || self.is_serving() {
+            return None;
+        }
+        let shared = &self.handle.shared;
+        let since = shared.t0()?;
+        let plan = &shared.plan;
+        let closes = self.handle.phase() >= Some(Phase::Close);
+        let begun = closes.then(|| shared.begun_at(Phase::Close)).flatten();
+        // An idle connection's own moment in the linger: otherwise all of them would end at once. A new one is about to be used.
+        let fresh_until = self.since + plan.linger();
+        let end = |begun| fresh_until.max(begun + spread::moment(plan.linger(), self.lot));
+        Some(Leave {
+            since,
+            // From the whole window, however late it came. Those that come after theirs are asked at once.
+            moment: since + spread::moment(plan.spread(), self.lot),
+            end: begun.map(end),
+            linger: plan.linger(),
+        })
+    }
+
+    /// How many bytes of ours the client has not acknowledged, as far as the kernel tells.
+    pub(crate) fn unacknowledged(&self) -> Option<u32> {
+        self.ends.and_then(delivery::unacknowledged)
+    }
+
+    /// Finds out what the client has not acknowledged.
+    #[cold]
+    pub(crate) fn ask_socket(&self) {
+        let unacknowledged = self.unacknowledged();
+        let now = Instant::now();
+        self.tell(|exit| exit.delivered(unacknowledged, now));
+    }
+
+    /// Our side is closed.
+    pub(crate) fn shut(&self) {
+        let asks = {
+            let exit = &self.life().exit;
+            exit.minds_delivery() && exit.closes_idle()
+        };
+        let unacknowledged = if asks { self.unacknowledged() } else { None };
+        let now = Instant::now();
+        self.tell(|exit| exit.shut(unacknowledged, now));
+    }
+
+    /// The connection leaves HTTP. Its next owner is seen from its first poll on.
+    pub(crate) fn upgrade(&self) {
+        self.tell(Exit::upgrade);
+        self.cut.upgrade();
+    }
+
+    /// How many requests are in flight.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.life().exit.in_flight()
+    }
+
+    /// hyper has called the service for a request: in the connection's own task, so nothing has to be ordered.
     #[inline]
-    pub(crate) fn admit<B: Body>(
-        &self,
-        request: &Request<B>,
-        generation: Generation,
-    ) -> Option<Place> {
-        // HTTP/2 tells its requests apart, and h2 would take a lock to answer.
-        if !self.is_http2() {
-            self.mid_head.store(false, Ordering::Relaxed);
-            self.unflushed.store(true, Ordering::Relaxed);
-            let has_body = !request.body().is_end_stream();
-            self.after_body.store(has_body, Ordering::Relaxed);
-        }
-        match self.names {
-            RequestNames::Off => None,
-            names => Some(self.name_request(request, generation, names)),
-        }
+    pub(crate) fn call(&self) {
+        self.called.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[inline(never)]
-    fn name_request<B>(
-        &self,
-        request: &Request<B>,
-        generation: Generation,
-        names: RequestNames,
-    ) -> Place {
-        // Made before the lock is taken: on HTTP/2 others begin and end meanwhile.
-        let request = Named::new(request, generation, names);
-        self.requests().add(request)
+    /// Names a request that is in flight, or has it without a name.
+    #[inline]
+    pub(crate) fn begin(&self, request: Option<Named>, body: Framing) -> Option<Place> {
+        self.change(|life| {
+            life.exit.begin();
+            life.requests.latest = body;
+            request.map(|request| life.requests.add(request))
+        })
     }
 
     /// A request is over.
     #[inline]
     pub(crate) fn finish(&self, place: Option<Place>) {
-        if let Some(place) = place {
-            if std::thread::panicking() {
-                self.panicked(place);
-            }
-            self.requests().remove(place);
+        if std::thread::panicking() {
+            self.panicked(place);
         }
-        self.tally.finish();
-        self.became_idle();
+        let removed = self.change(|life| {
+            let removed = place.and_then(|place| life.requests.remove(place));
+            life.exit.finish();
+            removed
+        });
+        drop(removed);
     }
 
     #[cold]
-    fn panicked(&self, place: Place) {
-        let request = self.requests().name(place);
+    fn panicked(&self, place: Option<Place>) {
+        let request = place.and_then(|place| self.life().requests.name(place));
         tracing::error!(target: "lameduck", request, "a request's handler or body panicked");
     }
 
     /// A request turned out to last.
     pub(crate) fn lasts(&self, place: Option<Place>) {
         if let Some(place) = place {
-            self.requests().lasts(place);
+            self.life().requests.lasts(place);
         }
     }
 
-    #[inline]
-    pub(crate) fn requests(&self) -> MutexGuard<'_, Requests> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The task that drove it was dropped before it was over: its runtime went away.
+    #[cold]
+    pub(crate) fn abandoned(&self) {
+        let lost = {
+            let exit = &self.life().exit;
+            !exit.is_upgraded() && exit.in_flight() + exit.unfinished() > 0
+        };
+        if lost && self.is_counted() {
+            let connection = self.name();
+            tracing::warn!(target: "lameduck", connection, "its task was dropped: what was in flight on it is cut");
+            self.end_now(true);
+        }
+    }
+
+    /// Whether polling it could only end its reading, and not yet: it is polled when the runtime's driver has been.
+    #[cold]
+    pub(crate) fn is_to_look_again(&self) -> bool {
+        self.ask(Exit::is_to_look_again)
+    }
+
+    /// Ends it from outside, at Close's deadline or when its task was dropped. What was lost by that is counted.
+    pub(crate) fn end_now(&self, in_flight_too: bool) {
+        if self.life().exit.is_lingering() {
+            self.ask_socket();
+        }
+        let (lost, upgraded) = {
+            let exit = &self.life().exit;
+            let in_flight = if in_flight_too { exit.in_flight() } else { 0 };
+            (exit.unfinished() + in_flight, exit.upgraded())
+        };
+        if self.cut.cut() {
+            let counts = &self.handle.shared.connections;
+            counts.cut.fetch_add(1, Ordering::Relaxed);
+            counts
+                .cut_upgraded
+                .fetch_add(u64::from(upgraded), Ordering::Relaxed);
+            counts
+                .cut_unfinished
+                .fetch_add(u64::from(lost), Ordering::Relaxed);
+        }
     }
 }
 

@@ -49,6 +49,12 @@ impl Cut {
         self.flags.fetch_or(CUT, Ordering::AcqRel) & CUT == 0
     }
 
+    /// Whether it was cut, or has left its driver.
+    #[inline]
+    pub(crate) fn is_any(&self) -> bool {
+        self.flags.load(Ordering::Acquire) != 0
+    }
+
     #[inline]
     pub(crate) fn is_cut(&self) -> bool {
         self.flags.load(Ordering::Acquire) & CUT != 0

@@ -1,12 +1,13 @@
 //! The connections of one server, as the coordinator sees them.
 
 use std::fmt::{self, Debug};
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::connection::{Connection, Home, Protocol};
-use super::course;
+use super::connection::{Connection, Home};
+use super::exit::{Exit, Protocol};
 use super::graceful::GracefulConnection;
 use super::peer::Peer;
 use super::raw::Raw;
@@ -15,10 +16,10 @@ use super::watched::Watched;
 use crate::drain::{Class, FINISHED, Generation, Ticket};
 use crate::handle::ShutdownHandle;
 use crate::moment::Moment;
+use crate::phase::Phase;
 use crate::random;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
-use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, MutexGuard};
 use crate::weaks::Weaks;
 
@@ -120,7 +121,7 @@ impl ConnectionGroup {
         A: Debug + Send + Sync + 'static,
     {
         let state = self.group.open(peer)?;
-        state.set_protocol(Protocol::Raw);
+        state.tell(|exit| exit.set_protocol(Protocol::Raw));
         let moment = Moment::new(Arc::clone(&state.handle.shared), state.lot);
         Some(Watched::new(Raw::new(work(moment)), state))
     }
@@ -169,6 +170,18 @@ impl Group {
     where
         A: Debug + Send + Sync + 'static,
     {
+        self.open_between(peer, None)
+    }
+
+    /// The same, of a connection whose two ends are known.
+    pub(crate) fn open_between<A>(
+        self: &Arc<Self>,
+        peer: A,
+        ends: Option<[SocketAddr; 2]>,
+    ) -> Option<Arc<Connection>>
+    where
+        A: Debug + Send + Sync + 'static,
+    {
         let tracker = self.handle.shared.tracker();
         // Locked before it is counted: so the cut, which comes when no ticket is given any more, finds all that have one.
         let mut list = self.list();
@@ -181,7 +194,7 @@ impl Group {
         let lot = random::mix(self.seed, list.opened);
         let peer = Peer::new(peer);
         let handle = self.handle.clone();
-        let connection = Arc::new(Connection::new(handle, home, ticket, lot, peer));
+        let connection = Arc::new(Connection::new(handle, home, ticket, lot, peer, ends));
         list.all.add(&connection);
         list.opened += 1;
         Some(connection)
@@ -226,12 +239,17 @@ impl Source for Group {
             for connection in self.each() {
                 connection.cut.cut();
             }
-        } else if self.handle.phase().is_some_and(course::has_a_step_at) {
-            // Whoever waits for its client's end has taken its last step.
-            let all = self.each().into_iter();
-            for connection in all.filter(|one| !one.is_lingering()) {
-                connection.cut.wake();
-            }
+            return;
+        }
+        let wakes: fn(&Exit) -> bool = match self.handle.phase() {
+            Some(Phase::LameDuck) => |_| true,
+            // Who waits for its client's end has taken its last step.
+            Some(Phase::Close) => |exit| !exit.is_lingering(),
+            _ => return,
+        };
+        let all = self.each().into_iter();
+        for connection in all.filter(|one| wakes(&one.life().exit)) {
+            connection.cut.wake();
         }
     }
 
@@ -239,15 +257,8 @@ impl Source for Group {
         if !self.counted {
             return;
         }
-        let counts = &self.handle.shared.connections;
         for connection in self.each() {
-            let sending = u64::from(connection.sending());
-            let upgraded = u64::from(connection.upgraded());
-            if connection.cut.cut() {
-                counts.cut.fetch_add(1, Ordering::Relaxed);
-                counts.cut_upgraded.fetch_add(upgraded, Ordering::Relaxed);
-                counts.cut_sending.fetch_add(sending, Ordering::Relaxed);
-            }
+            connection.end_now(false);
         }
     }
 

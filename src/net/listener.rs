@@ -67,6 +67,13 @@ pub trait Accept: Send + 'static {
     /// it was accepted, too many open files. Any other ends the server, which triggers the shutdown.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Peer)>>;
 
+    /// The two ends of a TCP connection: ours, and its client's. By these the kernel is asked during the shutdown what the
+    /// client has not acknowledged (Linux). `None` by default: that is not asked then.
+    fn ends(io: &Self::Io) -> Option<[SocketAddr; 2]> {
+        let _ = io;
+        None
+    }
+
     /// The listener is about to close: from now on nobody new should begin, and those who have begun may finish. Connections
     /// are accepted for some milliseconds more, if any came lately; then [`close`](Accept::close) is called.
     ///
@@ -88,6 +95,10 @@ impl Accept for TcpListener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(TcpListener::poll_accept(self, cx))?;
         Poll::Ready(Ok((no_delay(stream), peer)))
+    }
+
+    fn ends(io: &TcpStream) -> Option<[SocketAddr; 2]> {
+        Some([io.local_addr().ok()?, io.peer_addr().ok()?])
     }
 
     #[cfg(target_os = "linux")]

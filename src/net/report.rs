@@ -1,6 +1,7 @@
 //! What the report says of a connection.
 
-use super::connection::{Awaits, Connection, Protocol};
+use super::connection::{Connection, Life};
+use super::exit::{Awaits, Protocol};
 use super::requests::Named;
 use crate::drain::Generation;
 use crate::report::{Kind, LeftBehind};
@@ -9,8 +10,9 @@ impl Connection {
     pub(crate) fn left_behind(&self, kind: Kind, latest: Generation, left: &mut Vec<LeftBehind>) {
         match kind {
             Kind::Request => {
-                let requests = self.requests();
-                let waited_for = requests
+                let life = self.life();
+                let waited_for = life
+                    .requests
                     .iter()
                     .filter(|one| one.generation <= latest && !one.lasts);
                 left.extend(waited_for.map(|request| LeftBehind {
@@ -32,16 +34,19 @@ impl Connection {
     pub(crate) fn name(&self) -> String {
         let told = self.handle.shared.told.knows(self.lot);
         let told = if told { ", told to end" } else { "" };
+        let life = self.life();
         format!(
             "{:?} ({}: {}{told})",
             &self.peer,
-            self.speaks(),
-            self.doing()
+            life.speaks(),
+            life.doing()
         )
     }
+}
 
+impl Life {
     fn speaks(&self) -> &'static str {
-        match self.protocol() {
+        match self.exit.protocol() {
             Protocol::Http1 => "HTTP/1",
             Protocol::Http2 => "HTTP/2",
             Protocol::Raw => "not HTTP",
@@ -50,34 +55,41 @@ impl Connection {
     }
 
     fn doing(&self) -> String {
-        if self.is_upgraded() {
+        let exit = &self.exit;
+        if exit.is_upgraded() {
             return "upgraded".to_owned();
         }
-        if self.in_flight() > 0 {
+        if exit.in_flight() > 0 {
             return self.busy_with();
         }
-        match self.tunnels() {
+        match exit.tunnels() {
             0 => {}
             1 => return "a tunnel".to_owned(),
             more => return format!("{more} tunnels"),
         }
-        let doing = match self.awaits() {
+        let doing = match exit.awaits() {
             Some(Awaits::Handshake) => "handshake",
             Some(Awaits::FirstByte) => "silent",
             Some(Awaits::Preface | Awaits::Head) => "half-sent head",
             Some(Awaits::Pong) => "GOAWAY not acknowledged",
-            Some(Awaits::End) => "closed, but not by the client",
-            None if self.is_mid_head() => "half-sent head",
-            None if self.sending() > 0 => "sending a response",
-            None if self.protocol() == Protocol::Raw => "open",
+            Some(Awaits::End) => {
+                return match exit.unacknowledged() {
+                    0 => "closed, but not by the client".to_owned(),
+                    bytes => format!("sending a response, {bytes} bytes not acknowledged"),
+                };
+            }
+            None if exit.is_receiving_body() => "receiving a request behind its response",
+            None if exit.unfinished() > 0 => "sending a response",
+            None if exit.is_mid_head() => "half-sent head",
+            None if exit.protocol() == Protocol::Raw => "open",
             None => "idle",
         };
         doing.to_owned()
     }
 
     fn busy_with(&self) -> String {
-        let first = self.requests().iter().next().map(Named::name);
-        match (first, self.in_flight()) {
+        let first = self.requests.iter().next().map(Named::name);
+        match (first, self.exit.in_flight()) {
             (Some(name), 0 | 1) => name,
             (Some(name), count) => format!("{name} and {} more", count - 1),
             (None, 1) => "1 request".to_owned(),

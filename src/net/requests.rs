@@ -4,6 +4,7 @@ use std::num::NonZero;
 
 use http::uri::PathAndQuery;
 use http::{Method, Request};
+use http_body::Body;
 use tokio::time::Instant;
 
 use super::terms::RequestNames;
@@ -17,6 +18,34 @@ pub(crate) type Place = NonZero<u32>;
 pub(crate) struct Requests {
     first: Option<Named>,
     more: Vec<Option<Named>>,
+    /// How the body of the latest one is framed, if it is HTTP/1's.
+    pub(crate) latest: Framing,
+}
+
+/// How a request's body is framed (RFC 9112, section 6.3), as hyper has read it from the head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Framing {
+    #[default]
+    Empty,
+    Length(u64),
+    Chunked,
+}
+
+impl Framing {
+    #[inline]
+    pub(crate) fn of(body: &impl Body) -> Self {
+        match body.is_end_stream() {
+            true => Framing::Empty,
+            false => Framing::of_some(body),
+        }
+    }
+
+    #[cold]
+    fn of_some(body: &impl Body) -> Self {
+        body.size_hint()
+            .exact()
+            .map_or(Framing::Chunked, Framing::Length)
+    }
 }
 
 /// One of them.
@@ -83,10 +112,8 @@ impl Requests {
     }
 
     #[inline]
-    pub(crate) fn remove(&mut self, place: Place) {
-        if let Some(request) = self.at(place) {
-            *request = None;
-        }
+    pub(crate) fn remove(&mut self, place: Place) -> Option<Named> {
+        self.at(place)?.take()
     }
 
     pub(crate) fn name(&mut self, place: Place) -> Option<String> {

@@ -1,18 +1,17 @@
 //! Driving one connection: telling it when its time has come, and waiting for its client no longer than it should.
 
 use std::fmt;
-use std::ops::ControlFlow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::{Awaits, Connection, Pong};
-use super::course::Course;
-use super::graceful::GracefulConnection;
-use super::patience::Patience;
+use super::connection::Connection;
+use super::exit::{Act, Look};
+use super::graceful::{GracefulConnection, sealed::Token};
 
 pin_project! {
     /// A connection that is counted, asked to close at its moment, and cut at Close's deadline.
@@ -23,8 +22,8 @@ pin_project! {
         // Above the state: what it still holds is dropped before the connection counts as gone.
         #[pin]
         connection: Option<C>,
-        course: Course,
-        patience: Patience,
+        // Whether its output has been given, or it was dropped.
+        over: bool,
         // Made when there is something to wait for; then it may go off for nothing, which costs less than stopping it.
         timer: Option<Pin<Box<Sleep>>>,
         waker: Option<Waker>,
@@ -32,9 +31,14 @@ pin_project! {
     }
 
     impl<C> PinnedDrop for Watched<C> {
-        // The state of an upgraded connection outlives this one's task.
         fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // The state of an upgraded connection outlives this one's task.
             this.state.cut.forget_driver();
+            // A handler's panic is its own affair, and has been logged.
+            if !*this.over && !std::thread::panicking() {
+                this.state.abandoned();
+            }
         }
     }
 }
@@ -45,8 +49,7 @@ impl<C> Watched<C> {
     pub(crate) fn new(connection: C, state: Arc<Connection>) -> Self {
         Watched {
             connection: Some(connection),
-            course: Course::default(),
-            patience: Patience::default(),
+            over: false,
             timer: None,
             waker: None,
             state,
@@ -56,79 +59,73 @@ impl<C> Watched<C> {
 
 impl<C: GracefulConnection> Watched<C> {
     /// Whether this is normal service, in which nobody is cut, and whoever ends it wakes this task: one comparison, because
-    /// the task hardly ever changes, and one load.
+    /// the task hardly ever changes, and two loads.
     #[inline]
     fn is_undisturbed(&self, waker: &Waker) -> bool {
         let known = self.waker.as_ref().is_some_and(|old| old.will_wake(waker));
-        known && self.state.is_serving()
+        known && self.state.is_serving() && !self.state.is_disturbed()
     }
 
-    /// Makes sure that the coordinator wakes this task, then takes the steps whose time has come. Returns when the next one is
-    /// due; breaks when the connection is not to be polled: it is cut, or it could only say that its socket looks dry.
+    /// Makes sure that the coordinator, and whoever ends a request, wakes this task. Breaks when it is cut.
+    #[cold]
+    fn register(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.as_mut().project();
+        // Before anything is looked at: what changes after the look wakes this task.
+        this.state.cut.register(cx.waker());
+        // Later it is done each time: waking uses the waker up.
+        let stays = this.state.is_serving() && !this.state.is_disturbed();
+        *this.waker = stays.then(|| cx.waker().clone());
+        match this.state.cut.is_cut() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Does what is to be done now; then says until when to wait, or that the connection is over. `polled` is whether the
+    /// connection has done what it can.
     #[cold]
     fn attend(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> ControlFlow<Poll<Option<C::Output>>, Option<Instant>> {
-        let this = self.as_mut().project();
-        // Before anything is looked at: what changes after the look wakes this task.
-        this.state.cut.register(cx.waker());
-        let serving = this.state.is_serving();
-        // Later it is done each time: waking uses the waker up.
-        let stays = serving && !this.state.asked.is_ending();
-        *this.waker = stays.then(|| cx.waker().clone());
-        if this.state.cut.is_cut() {
-            return ControlFlow::Break(self.end());
-        }
-        if serving {
-            return ControlFlow::Continue(None);
-        }
-        let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
-        let step = this.course.advance(this.state, connection);
-        if this.state.should_end_by_io() && this.state.asked.poll_driven(cx).is_pending() {
-            return ControlFlow::Break(Poll::Pending);
-        }
-        ControlFlow::Continue(step)
-    }
-
-    /// Lets the connection do what it can, and says until when to wait then: for its next `step`, or for its client.
-    #[inline]
-    fn poll_connection(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        step: Option<Instant>,
-    ) -> ControlFlow<C::Output, Option<Instant>> {
-        let this = self.project();
-        let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
-        if let Poll::Ready(output) = connection.poll(cx) {
-            return ControlFlow::Break(output);
-        }
-        ControlFlow::Continue(match this.patience.due(this.state, this.course) {
-            None => step,
-            client => step.into_iter().chain(client).min(),
-        })
-    }
-
-    /// Waits until it is `due`, then gives the client up, or takes the next step.
-    #[cold]
-    fn poll_due(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        due: Instant,
+        mut polled: bool,
     ) -> Poll<Option<C::Output>> {
-        ready!(self.as_mut().poll_timer(cx, due));
-        if self.as_mut().give_up() {
-            return self.end();
+        loop {
+            let this = self.as_mut().project();
+            let mut connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
+            match this.state.look() {
+                Look::Do(Act::Ask) => connection.as_mut().ask(Token),
+                Look::Do(Act::End) => connection.as_mut().end(Token),
+                Look::Do(Act::AskSocket) => {
+                    this.state.ask_socket();
+                    continue;
+                }
+                Look::Do(Act::Drop) => return self.end(),
+                Look::Do(Act::Poll) => {}
+                Look::Until(due) if polled => match due {
+                    None => return Poll::Pending,
+                    Some(due) => {
+                        ready!(self.as_mut().poll_timer(cx, due));
+                        continue;
+                    }
+                },
+                Look::Until(_) => {}
+            }
+            if this.state.ends() && this.state.is_to_look_again() {
+                look_again(cx);
+            } else if let Poll::Ready(output) = connection.poll(cx) {
+                *this.over = true;
+                return Poll::Ready(Some(output));
+            }
+            polled = true;
         }
-        // Polled again, and not from here: a request passes a poll that has no loop faster.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// Drops the connection.
     #[cold]
     fn end(self: Pin<&mut Self>) -> Poll<Option<C::Output>> {
-        self.project().connection.set(None);
+        let mut this = self.project();
+        *this.over = true;
+        this.connection.set(None);
         Poll::Ready(None)
     }
 
@@ -143,30 +140,17 @@ impl<C: GracefulConnection> Watched<C> {
         }
         timer.as_mut().poll(cx)
     }
+}
 
-    /// The client has been waited for long enough. Returns whether the connection is to be dropped for it.
-    fn give_up(self: Pin<&mut Self>) -> bool {
-        let this = self.project();
-        let over = this.patience.due(this.state, this.course);
-        if over.is_none_or(|due| Instant::now() < due) {
-            return false;
-        }
-        let Some(awaits) = this.patience.give_up() else {
-            return false;
-        };
-        let connection = this.state.name();
-        tracing::debug!(target: "lameduck", connection, ?awaits, "waited long enough");
-        match awaits {
-            Awaits::FirstByte | Awaits::Preface | Awaits::Head => {
-                this.state.asked.give_up();
-                // From now on it is woken also by its requests' ends.
-                *this.waker = None;
-            }
-            Awaits::Pong => this.state.set_pong(Pong::Overdue),
-            Awaits::Handshake | Awaits::End => return true,
-        }
-        false
-    }
+/// Wakes this task when the runtime's driver has been polled.
+///
+/// tokio says from what it remembers that a socket is dry, and asks the operating system only after an event. What has arrived
+/// since the last one, or before a socket was registered, is seen when the driver has been polled: that is what `yield_now`
+/// waits for.
+pub(crate) fn look_again(cx: &mut Context<'_>) {
+    // What it keeps for its second poll is kept in the machine.
+    let yielded = pin!(yield_now()).poll(cx);
+    debug_assert!(yielded.is_pending(), "it yields once");
 }
 
 impl<C: GracefulConnection> Future for Watched<C> {
@@ -174,17 +158,23 @@ impl<C: GracefulConnection> Future for Watched<C> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let step = match self.is_undisturbed(cx.waker()) {
-            true => None,
-            false => match self.as_mut().attend(cx) {
-                ControlFlow::Continue(step) => step,
-                ControlFlow::Break(poll) => return poll,
-            },
-        };
-        match self.as_mut().poll_connection(cx, step) {
-            ControlFlow::Continue(None) => Poll::Pending,
-            ControlFlow::Continue(Some(due)) => self.poll_due(cx, due),
-            ControlFlow::Break(output) => Poll::Ready(Some(output)),
+        if !self.is_undisturbed(cx.waker()) {
+            if self.as_mut().register(cx).is_ready() {
+                return self.end();
+            }
+            if !self.state.is_serving() || self.state.is_disturbed() {
+                return self.attend(cx, false);
+            }
+        }
+        let this = self.as_mut().project();
+        let connection = this.connection.as_pin_mut().expect(POLLED_AGAIN);
+        if let Poll::Ready(output) = connection.poll(cx) {
+            *this.over = true;
+            return Poll::Ready(Some(output));
+        }
+        match this.state.waits() {
+            true => self.attend(cx, true),
+            false => Poll::Pending,
         }
     }
 }
@@ -192,7 +182,7 @@ impl<C: GracefulConnection> Future for Watched<C> {
 impl<C> fmt::Debug for Watched<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watched")
-            .field("course", &self.course)
+            .field("over", &self.over)
             .finish_non_exhaustive()
     }
 }
@@ -206,7 +196,7 @@ mod tests {
     use tokio::time::advance;
     use tokio_test::{assert_pending, assert_ready, task};
 
-    use super::super::connection::Protocol;
+    use super::super::exit::{Protocol, Receiving};
     use super::super::group::Group;
     use super::super::raw::Raw;
     use super::super::terms::Terms;
@@ -235,8 +225,8 @@ mod tests {
         drop(state);
     }
 
-    #[test]
-    fn connection_that_waits_for_its_clients_end_is_woken_for_no_phase_but_for_the_cut() {
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_waits_for_its_clients_end_is_not_woken_for_close_but_for_the_cut() {
         for lingers in [false, true] {
             let shutdown = ShutdownCoordinator::new(Plan::immediate());
             let group = Group::new(&shutdown.handle(), true, Terms::default());
@@ -244,12 +234,13 @@ mod tests {
             let mut task = task::spawn(Watched::new(Raw::new(pending::<()>()), Arc::clone(&state)));
             assert_pending!(task.poll());
             if lingers {
-                state.linger();
+                state.shut();
             }
 
             let shared = &state.handle.shared;
             shared.trigger("the test says so".into());
-            assert_eq!(task.is_woken(), !lingers);
+            assert!(task.is_woken());
+            assert_pending!(task.poll());
             shared.enter(Phase::Close);
             assert_eq!(task.is_woken(), !lingers);
             shared.cut();
@@ -264,14 +255,16 @@ mod tests {
         let timeouts = Timeouts::new().head(limit, limit);
         let group = Group::new(&shutdown.handle(), true, Terms::from(timeouts));
         let state = group.open("a peer").expect("nothing is over");
-        state.set_protocol(Protocol::Http1);
-        state.received(b"G");
+        state.tell(|exit| {
+            exit.set_protocol(Protocol::Http1);
+            exit.receiving(Receiving::Head);
+        });
         let watched = Watched::new(Raw::new(pending::<()>()), Arc::clone(&state));
         let mut task = task::spawn(watched);
         assert_pending!(task.poll());
         advance(limit).await;
         assert_pending!(task.poll());
-        assert!(state.asked.is_ending());
+        assert!(state.ends());
 
         // Its requests are over, one after the other.
         for _ in 0..2 {
@@ -280,7 +273,6 @@ mod tests {
             assert_pending!(task.poll());
         }
         assert!(!state.handle.is_shutting_down());
-        assert!(task.course.leaving(&state).is_none());
         state.cut.cut();
         assert!(task.is_woken());
         assert!(assert_ready!(task.poll()).is_none());

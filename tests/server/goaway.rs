@@ -32,8 +32,8 @@ async fn without_goaway_an_http2_connection_is_served_and_not_told_before_close(
     let last = client.frame_of(GOAWAY).await;
 
     assert_eq!(body.payload, b"hello");
-    // 1 s into Close, which begins with the end of LameDuck here: it lingers as an idle HTTP/1 connection does.
-    assert_took(took, seconds(2));
+    // Within the first second of Close, which begins with the end of LameDuck here: as an idle HTTP/1 connection ends.
+    assert!((seconds(1)..=seconds(2)).contains(&took), "{took:?}");
     assert_eq!(last.payload, [0, 0, 0, 1, 0, 0, 0, 0]);
     assert_eq!(client.0.end().await.unwrap(), b"");
     drop(client);

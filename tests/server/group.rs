@@ -95,7 +95,7 @@ async fn a_connection_of_each_kind_is_cut_at_the_deadline() {
 // Case 32, for hyper's own connection.
 #[tokio::test(start_paused = true)]
 async fn an_idle_http1_connection_lingers_in_close() {
-    let (shutdown, handle) = coordinator(cluster());
+    let (shutdown, handle) = late_end(cluster());
     let (address, _accepting) = accept(Kind::Http1, hello(), &handle).await;
     let mut client = Client::connect(address).await;
     client.get("/").await;

@@ -36,6 +36,13 @@ pub(crate) fn coordinator(plan: Plan) -> (ShutdownCoordinator, ShutdownHandle) {
     (shutdown, handle)
 }
 
+/// The same, with a seed by which the first connection of the first server ends late in its linger.
+pub(crate) fn late_end(plan: Plan) -> (ShutdownCoordinator, ShutdownHandle) {
+    const LATE: u64 = 4;
+    let (shutdown, handle) = coordinator(plan);
+    (shutdown.seed(LATE), handle)
+}
+
 /// Triggers the shutdown and lets it run.
 pub(crate) fn begin(shutdown: ShutdownCoordinator) -> JoinHandle<Arc<Report>> {
     shutdown.handle().shutdown("test");

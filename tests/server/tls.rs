@@ -82,7 +82,8 @@ async fn http1_over_tls_is_served_told_and_ends_with_close_notify() {
     assert_eq!(idle_end.unwrap(), b"");
     let report = soon(run).await.unwrap();
     assert!(report.is_clean());
-    assert!(about(report.took, seconds(11)), "{report}");
+    // At its own moment in the linger.
+    assert!(report.took <= seconds(11) + millis(100), "{report}");
     assert_eq!((report.connections.closed, report.connections.cut), (2, 0));
 }
 

@@ -15,7 +15,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::io::Io;
-use crate::net::connection::{Connection, Pong, Protocol};
+use crate::net::connection::Connection;
+use crate::net::exit::Protocol;
 use crate::net::graceful::{GracefulConnection, sealed::Token};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -46,12 +47,6 @@ pin_project! {
     where
         V: HttpService<Incoming>,
     {
-        // Its moment has come. Kept here because it may come while the version is not known yet.
-        asked: bool,
-        // It is to end as soon as it can. HTTP/2 only learns of it when nothing is in flight, if it was not told before.
-        ending: bool,
-        // Whether HTTP/2 gets its GOAWAY at its moment.
-        goaway: bool,
         #[pin]
         stage: Stage<F, I, V>,
         state: Arc<Connection>,
@@ -98,11 +93,11 @@ pub(crate) struct Parts<V> {
 
 impl<F, I, V: HttpService<Incoming>> HttpConnection<F, I, V> {
     pub(crate) fn new(handshake: F, parts: Parts<V>, goaway: bool, state: Arc<Connection>) -> Self {
-        state.set_protocol(Protocol::Handshake);
+        state.tell(|exit| {
+            exit.set_protocol(Protocol::Handshake);
+            exit.set_goaway(goaway);
+        });
         HttpConnection {
-            asked: false,
-            ending: false,
-            goaway,
             stage: Stage::Handshaking {
                 handshake,
                 parts: Some(parts),
@@ -183,7 +178,7 @@ where
         Poll::Ready(Ok(match this.stage.project() {
             StageProj::Handshaking { handshake, parts } => {
                 let io = ready!(handshake.poll(cx))?;
-                this.state.set_protocol(Protocol::Unknown);
+                this.state.tell(|exit| exit.set_protocol(Protocol::Unknown));
                 let io = Io::new(io, Arc::clone(this.state));
                 let parts = parts.take().expect(POLLED_AGAIN);
                 Stage::Sniffing {
@@ -216,29 +211,11 @@ where
     fn poll_other(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let this = self.project();
         match this.stage.project() {
-            StageProj::Http2 { inner } => {
-                let (asked, ending) = (*this.asked && *this.goaway, *this.ending);
-                loop {
-                    if owes_goaway(asked, ending, this.state) {
-                        inner.as_mut().graceful_shutdown();
-                        this.state.set_pong(Pong::Awaited);
-                    }
-                    match inner.as_mut().poll(cx) {
-                        // The last response has just been sent: h2 has to be polled for the GOAWAY.
-                        Poll::Pending if owes_goaway(asked, ending, this.state) => {}
-                        poll => return poll.map_err(Into::into),
-                    }
-                }
-            }
+            StageProj::Http2 { inner } => inner.as_mut().poll(cx).map_err(Into::into),
             StageProj::Ending { io } => Pin::new(io).poll_shutdown(cx).map_err(Into::into),
             _ => unreachable!("HTTP/1 is polled elsewhere, and what comes before is over"),
         }
     }
-}
-
-/// Whether it is time for HTTP/2's first GOAWAY.
-fn owes_goaway(asked: bool, ending: bool, state: &Connection) -> bool {
-    (asked || (ending && state.is_idle())) && state.pong() == Pong::NotAsked
 }
 
 impl<F, I, V, B> GracefulConnection for HttpConnection<F, I, V>
@@ -252,13 +229,13 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// HTTP/2 gets its GOAWAY when it is polled next. On HTTP/1 the service says `Connection: close` from now on.
+    /// HTTP/2 gets its GOAWAY when it is polled next. On HTTP/1 the service says `Connection: close`, and the IO says when it
+    /// is dry.
     fn ask(self: Pin<&mut Self>, _: Token) {
-        *self.project().asked = true;
+        if let StageProj::Http2 { inner } = self.project().stage.project() {
+            inner.as_mut().graceful_shutdown();
+        }
     }
 
-    /// HTTP/1's IO says when it is dry; HTTP/2 gets its GOAWAY, if it has not.
-    fn end(self: Pin<&mut Self>, _: Token) {
-        *self.project().ending = true;
-    }
+    fn end(self: Pin<&mut Self>, _: Token) {}
 }

@@ -55,7 +55,8 @@ impl Frames {
         read.follow(bytes, |frame| match frame.kind() {
             HEADERS => streams.begin(frame),
             CONTINUATION => streams.go_on(frame),
-            RST_STREAM => streams.end(frame.stream()),
+            DATA if frame.has(END_STREAM) => streams.ended(frame.stream()),
+            RST_STREAM => streams.reset(frame.stream()),
             PING => answered |= frame.has(ACK) && Some(frame.payload) == *ping,
             _ => {}
         });
@@ -72,8 +73,8 @@ impl Frames {
             ..
         } = self;
         written.follow(bytes, |frame| match frame.kind() {
-            DATA | HEADERS if frame.has(END_STREAM) => streams.end(frame.stream()),
-            RST_STREAM => streams.end(frame.stream()),
+            DATA | HEADERS if frame.has(END_STREAM) => streams.answered(frame.stream()),
+            RST_STREAM => streams.reset(frame.stream()),
             GOAWAY => {
                 *goaway = true;
                 streams.end_above(frame.number());
@@ -84,15 +85,22 @@ impl Frames {
         });
     }
 
-    /// How many streams have a whole head, and have not got the end of their response.
-    pub(crate) fn unanswered(&self) -> usize {
-        self.streams.open.len()
+    /// What has been seen of the streams.
+    #[inline]
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            unanswered: self.streams.unanswered,
+            uploads: self.streams.open.len() as u32 - self.streams.unanswered,
+            in_head_block: self.streams.in_head_block,
+        }
     }
 
-    /// Answers the PING, if this is a place for it: the PING has been sent, and no frame is half read. Then the answer is
-    /// [given](Frames::give) before anything else is read.
+    /// Answers the PING, if this is a place for it: the PING has been sent, no frame is half read, and no header block, within
+    /// which nothing else may come (RFC 9113, section 6.10). Then the answer is [given](Frames::give) before anything else is
+    /// read.
     pub(crate) fn answer(&mut self) -> bool {
-        let Some(ping) = self.ping.filter(|_| self.read.is_between_frames()) else {
+        let is_place = self.read.is_between_frames() && !self.streams.in_head_block;
+        let Some(ping) = self.ping.filter(|_| is_place) else {
             return false;
         };
         self.answer = [&[0, 0, PAYLOAD as u8, PING, ACK, 0, 0, 0, 0], &ping[..]].concat();
@@ -114,45 +122,104 @@ impl Frames {
     }
 }
 
+/// What has been seen of a connection's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// How many have a whole head, and have not got the end of their response.
+    pub(crate) unanswered: u32,
+    /// How many have got it, and have not ended their request.
+    pub(crate) uploads: u32,
+    /// The client is in a header block: of a request's head or of its trailers.
+    pub(crate) in_head_block: bool,
+}
+
 /// The streams that the client has opened.
 #[derive(Default)]
 struct Streams {
-    /// Those whose response has not been sent whole. As many as the server allows at once, at most.
-    open: Vec<u32>,
+    /// Those of which one side has not ended. As many as the server allows at once, at most.
+    open: Vec<Stream>,
+    /// How many of them have not got the end of their response.
+    unanswered: u32,
     highest: u32,
-    /// The head of `highest` goes on in another frame.
-    in_head: bool,
+    /// The head of `highest` goes on in another frame; whether its request has no body.
+    in_head: Option<bool>,
+    in_head_block: bool,
     /// The second GOAWAY has been sent: a stream above this is none.
     last: Option<u32>,
+}
+
+struct Stream {
+    id: u32,
+    /// Its request has ended.
+    ended: bool,
+    /// Its response has been sent whole.
+    answered: bool,
 }
 
 impl Streams {
     fn begin(&mut self, frame: &Frame) {
         let stream = frame.stream();
-        // Otherwise these are trailers.
+        let ended = frame.has(END_STREAM);
         if stream > self.highest {
             self.highest = stream;
-            self.in_head = true;
-            self.go_on(frame);
+            self.in_head = Some(ended);
+        } else if ended {
+            // Trailers.
+            self.ended(stream);
         }
+        self.go_on(frame);
     }
 
     fn go_on(&mut self, frame: &Frame) {
-        if self.in_head && frame.has(END_HEADERS) {
-            self.in_head = false;
+        self.in_head_block = !frame.has(END_HEADERS);
+        if self.in_head_block {
+            return;
+        }
+        if let Some(ended) = self.in_head.take() {
             if self.last.is_none_or(|last| self.highest <= last) {
-                self.open.push(self.highest);
+                self.unanswered += 1;
+                self.open.push(Stream {
+                    id: self.highest,
+                    ended,
+                    answered: false,
+                });
             }
         }
     }
 
-    fn end(&mut self, stream: u32) {
-        self.open.retain(|open| *open != stream);
+    /// The client has ended its side of a stream.
+    fn ended(&mut self, stream: u32) {
+        if let Some(open) = self.find(stream) {
+            open.ended = true;
+            self.open.retain(|it| !(it.id == stream && it.answered));
+        }
+    }
+
+    /// We have ended our side of a stream.
+    fn answered(&mut self, stream: u32) {
+        if let Some(open) = self.find(stream).filter(|open| !open.answered) {
+            open.answered = true;
+            self.unanswered -= 1;
+            self.open.retain(|it| !(it.id == stream && it.ended));
+        }
+    }
+
+    fn find(&mut self, stream: u32) -> Option<&mut Stream> {
+        self.open.iter_mut().find(|open| open.id == stream)
+    }
+
+    fn reset(&mut self, stream: u32) {
+        self.retain(|open| open.id != stream);
     }
 
     fn end_above(&mut self, last: u32) {
         self.last = Some(last);
-        self.open.retain(|open| *open <= last);
+        self.retain(|open| open.id <= last);
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Stream) -> bool) {
+        self.open.retain(stays);
+        self.unanswered = self.open.iter().filter(|open| !open.answered).count() as u32;
     }
 }
 
@@ -360,21 +427,21 @@ mod tests {
         let mut seen = Vec::new();
 
         frames.read(&empty(HEADERS, 0, 1));
-        seen.push(frames.unanswered());
+        seen.push(frames.seen().unanswered);
         frames.read(&empty(CONTINUATION, END_HEADERS, 1));
         frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 3));
-        seen.push(frames.unanswered());
+        seen.push(frames.seen().unanswered);
         frames.written(&empty(HEADERS, END_HEADERS, 1));
         frames.written(&empty(DATA, 0, 1));
-        seen.push(frames.unanswered());
+        seen.push(frames.seen().unanswered);
         frames.written(&empty(DATA, END_STREAM, 1));
         // h2 asks a client that still uploads to stop.
         frames.written(&empty(RST_STREAM, 0, 1));
         // Trailers open nothing.
         frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 1));
-        seen.push(frames.unanswered());
+        seen.push(frames.seen().unanswered);
         frames.read(&empty(RST_STREAM, 0, 3));
-        seen.push(frames.unanswered());
+        seen.push(frames.seen().unanswered);
 
         assert_eq!(seen, [0, 2, 2, 1, 0]);
     }
@@ -386,11 +453,11 @@ mod tests {
 
         frames.read(&empty(HEADERS, END_HEADERS, 1));
         frames.read(&empty(HEADERS, END_HEADERS, 3));
-        let before = frames.unanswered();
+        let before = frames.seen().unanswered;
         frames.written(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0");
         frames.read(&empty(HEADERS, END_HEADERS, 5));
 
-        assert_eq!((before, frames.unanswered()), (2, 1));
+        assert_eq!((before, frames.seen().unanswered), (2, 1));
     }
 
     /// What the client sends (or is sent), in frames that may mean something, the last of them perhaps not whole.
@@ -413,7 +480,7 @@ mod tests {
     }
 
     /// Everything that can be seen of a connection after these bytes.
-    fn seen(turns: &[(bool, Vec<u8>)], places: &[usize]) -> (bool, usize, Option<Vec<u8>>) {
+    fn seen(turns: &[(bool, Vec<u8>)], places: &[usize]) -> (bool, Seen, Option<Vec<u8>>) {
         let mut frames = Frames::default();
         let mut pong = false;
         for (is_read, bytes) in turns {
@@ -425,8 +492,8 @@ mod tests {
                 }
             }
         }
-        let unanswered = frames.unanswered();
-        (pong, unanswered, answered(&mut frames))
+        let seen = frames.seen();
+        (pong, seen, answered(&mut frames))
     }
 
     #[test]

@@ -12,7 +12,9 @@ use crate::http::request::{
     Fate, Hold, is_probe, keep_for_close, leaves_http, retry_after, say_close, unavailable,
 };
 use crate::net::connection::Connection;
-use crate::net::requests::Place;
+use crate::net::exit::Exit;
+use crate::net::requests::{Framing, Named, Place};
+use crate::net::terms::RequestNames;
 
 /// Held from a request's head to the end of its response's body.
 pub(crate) struct InFlight {
@@ -32,7 +34,7 @@ impl InFlight {
     /// A request whose head is complete, and which nobody has looked at.
     #[inline]
     pub(crate) fn new(state: &Arc<Connection>) -> Self {
-        state.begin();
+        state.call();
         InFlight {
             place: None,
             admitted: false,
@@ -54,23 +56,37 @@ impl InFlight {
     fn admit_now<B: Body>(&mut self, request: &Request<B>) -> bool {
         self.admitted = true;
         self.connect = *request.method() == Method::CONNECT;
-        let mut generation = Generation::Early;
-        if self.state.is_counted() {
-            let tracker = self.state.handle.shared.tracker();
-            let Some((ticket, taken)) = tracker.take_dated(Class::Work) else {
-                return false;
-            };
-            generation = taken;
-            self.ticket = Some(ticket);
-            if tracker.minds_arrivals() {
-                if self.state.upgrades.refuse(tracker.stage()) && upgrades::is_asked_for(request) {
-                    return false;
-                }
-                self.arrives = !is_probe(request.headers());
-            }
+        let generation = self.count(request);
+        let named = match (generation, self.state.names) {
+            (None, _) | (_, RequestNames::Off) => None,
+            // Made before the lock is taken: on HTTP/2 others begin and end meanwhile.
+            (Some(generation), names) => Some(Named::new(request, generation, names)),
+        };
+        // HTTP/2 tells its requests apart, and h2 would take a lock to answer.
+        let body = match self.state.is_http2() {
+            true => Framing::Empty,
+            false => Framing::of(request.body()),
+        };
+        self.place = self.state.begin(named, body);
+        generation.is_some()
+    }
+
+    /// Takes its ticket. `None` when it comes too late.
+    #[inline(always)]
+    fn count<B>(&mut self, request: &Request<B>) -> Option<Generation> {
+        if !self.state.is_counted() {
+            return Some(Generation::Early);
         }
-        self.place = self.state.admit(request, generation);
-        true
+        let tracker = self.state.handle.shared.tracker();
+        let (ticket, generation) = tracker.take_dated(Class::Work)?;
+        self.ticket = Some(ticket);
+        if tracker.minds_arrivals() {
+            if self.state.upgrades.refuse(tracker.stage()) && upgrades::is_asked_for(request) {
+                return None;
+            }
+            self.arrives = !is_probe(request.headers());
+        }
+        Some(generation)
     }
 
     /// The answer to a request that comes too late.
@@ -116,12 +132,12 @@ impl Hold for InFlight {
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
         if leaves_http(self.connect, response.status()) {
             match self.state.is_http2() {
-                true => self.state.open_tunnel(),
-                false => self.state.cut.upgrade(),
+                true => self.state.tell(Exit::open_tunnel),
+                false => self.state.upgrade(),
             }
             return Fate::Whole;
         }
-        if self.state.asked.says_close() && !self.state.is_http2() {
+        if self.state.says_close() && !self.state.is_http2() {
             say_close(response.headers_mut());
         }
         self.fate(response, sized)
@@ -140,6 +156,9 @@ impl Hold for InFlight {
 impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
+        if !self.admitted {
+            self.state.begin(None, Framing::Empty);
+        }
         self.state.finish(self.place);
     }
 }
@@ -158,7 +177,7 @@ mod tests {
         let handle = ShutdownHandle::new(Plan::immediate());
         let group = Group::new(&handle, true, Terms::default());
         let state = group.open("peer").unwrap();
-        let seen = || (handle.in_flight(), state.requests().iter().count());
+        let seen = || (handle.in_flight(), state.life().requests.iter().count());
         let request = Request::new(String::new());
 
         let mut in_flight = InFlight::new(&state);

@@ -1,4 +1,4 @@
-//! The IO of one connection: sniffs, follows what arrives, and ends when it is time.
+//! The IO of one connection: sniffs, follows what arrives and what is sent, and ends when it is time.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
-use super::frames::Frames;
+use super::frames::{Frames, Seen};
+use super::messages::Messages;
 use super::sniff::Sniffed;
-use crate::net::connection::{Connection, Pong, Protocol};
+use crate::net::connection::Connection;
+use crate::net::exit::{EndReading, Exit, Protocol, Receiving};
+use crate::net::requests::Framing;
+use crate::net::watched::look_again;
 
 /// How much of what is discarded is read at once.
 const DISCARD: usize = 4096;
@@ -23,37 +28,25 @@ const DISCARD: usize = 4096;
 /// dropped; after Close's deadline reads end and writes fail.
 pub struct Io<I> {
     inner: I,
-    /// HTTP/1 when all that was sniffed has been given: so a read has one thing to ask.
-    plain: bool,
     /// Until it has been given to hyper.
     sniffed: Sniffed,
-    /// On HTTP/2.
-    frames: Option<Box<Frames>>,
-    closing: Closing,
+    follow: Follow,
     state: Arc<Connection>,
 }
 
-/// How far the end of the connection has come.
-#[derive(Clone, Copy, Debug)]
-enum Closing {
-    Open,
-    /// The client has ended its side, or there is nothing of ours that it might not have got: no need to linger.
-    Ended,
-    /// Our side is closed. What the client still sends is read and discarded.
-    Lingering {
-        discarded: usize,
-    },
-    Over,
+/// What follows the bytes, once the version is known.
+enum Follow {
+    Nothing,
+    Http1(Messages),
+    Http2(Box<Frames>),
 }
 
 impl<I> Io<I> {
     pub(crate) fn new(inner: I, state: Arc<Connection>) -> Self {
         Io {
             inner,
-            plain: false,
             sniffed: Sniffed::default(),
-            frames: None,
-            closing: Closing::Open,
+            follow: Follow::Nothing,
             state,
         }
     }
@@ -66,7 +59,7 @@ impl<I> Io<I> {
     /// The socket has just said that it is dry. Whether to end the connection for it.
     #[inline]
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.state.asked.is_ending() {
+        match self.state.ends() {
             true => self.poll_end_now(cx),
             false => Poll::Pending,
         }
@@ -74,73 +67,122 @@ impl<I> Io<I> {
 
     #[cold]
     fn poll_end_now(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.state.should_end() {
-            return Poll::Pending;
+        match self.state.end_reading() {
+            EndReading::No => Poll::Pending,
+            EndReading::LookAgain => {
+                look_again(cx);
+                Poll::Pending
+            }
+            EndReading::Yes => {
+                self.state.tell(Exit::reading_ended);
+                Poll::Ready(())
+            }
         }
-        ready!(self.state.asked.poll_driven(cx));
-        self.closing = Closing::Ended;
-        Poll::Ready(())
+    }
+
+    /// Whether it was cut. A connection that left HTTP is not followed any more.
+    #[cold]
+    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.state.cut.is_upgraded() {
+            self.follow = Follow::Nothing;
+        }
+        self.state.cut.ends_reads(cx.waker())
     }
 
     /// Looks at what the client has sent; nothing is its end.
     #[inline]
     fn received(&mut self, bytes: &[u8]) {
-        match self.plain && !bytes.is_empty() {
-            true => self.state.received(bytes),
-            false => self.received_otherwise(bytes),
+        if bytes.is_empty() {
+            self.state.tell(Exit::client_ended);
+            return;
+        }
+        match &mut self.follow {
+            Follow::Http1(messages) => {
+                let state = &self.state;
+                if messages.read(bytes, || state.life().requests.latest) {
+                    let receiving = messages.receiving();
+                    state.tell(|exit| exit.receiving(receiving));
+                }
+            }
+            Follow::Http2(_) => self.received_frames(bytes),
+            Follow::Nothing => {}
         }
     }
 
     #[inline(never)]
-    fn received_otherwise(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            self.closing = Closing::Ended;
+    fn received_frames(&mut self, bytes: &[u8]) {
+        let Follow::Http2(frames) = &mut self.follow else {
             return;
+        };
+        let before = frames.seen();
+        if frames.read(bytes) {
+            self.state.tell(Exit::set_ponged);
         }
-        match &mut self.frames {
-            None => self.state.received(bytes),
-            Some(frames) => {
-                if frames.read(bytes) {
-                    self.state.set_pong(Pong::Come);
-                }
-                self.state.set_unanswered(frames.unanswered());
-            }
-        }
-        self.plain = self.frames.is_none() && !self.sniffed.is_left();
+        self.tell_frames(before);
     }
 
     /// Looks at what has been sent to the client.
     #[inline]
     fn sent<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, left: usize) {
-        if self.frames.is_some() {
+        if let Follow::Http2(_) = self.follow {
             self.sent_frames(bufs, left);
         }
     }
 
     #[inline(never)]
     fn sent_frames<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, mut left: usize) {
-        let Some(frames) = &mut self.frames else {
+        let Follow::Http2(frames) = &mut self.follow else {
             return;
         };
+        let before = frames.seen();
         for buf in bufs {
             let part = left.min(buf.len());
             frames.written(&buf[..part]);
             left -= part;
         }
-        self.state.set_unanswered(frames.unanswered());
+        self.tell_frames(before);
+    }
+
+    /// Tells what has changed in the frames.
+    #[inline]
+    fn tell_frames(&self, before: Seen) {
+        let Follow::Http2(frames) = &self.follow else {
+            return;
+        };
+        let seen = frames.seen();
+        if seen == before {
+            return;
+        }
+        self.state.tell(|exit| {
+            if seen.in_head_block != before.in_head_block {
+                exit.receiving(match seen.in_head_block {
+                    true => Receiving::Head,
+                    false => Receiving::Nothing,
+                });
+            }
+            exit.set_streams(seen.unanswered, seen.uploads);
+        });
     }
 
     /// Gives what was not read just now: what the sniffing has read, or an answer in the client's place.
-    #[inline(never)]
+    #[inline]
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        match &self.follow {
+            Follow::Http1(_) | Follow::Nothing if !self.sniffed.is_left() => false,
+            _ => self.give_now(buf),
+        }
+    }
+
+    #[inline(never)]
+    fn give_now(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         if self.sniffed.is_left() && self.sniffed.give(buf) {
             return true;
         }
-        let Some(frames) = &mut self.frames else {
+        let Follow::Http2(frames) = &mut self.follow else {
             return false;
         };
-        if self.state.pong() == Pong::Overdue && frames.answer() {
-            self.state.set_pong(Pong::Come);
+        if self.state.owes_pong() && frames.answer() {
+            self.state.tell(Exit::set_ponged);
         }
         frames.give(buf)
     }
@@ -154,11 +196,7 @@ impl<I: AsyncRead + Unpin> Io<I> {
     ) -> Poll<io::Result<Option<Protocol>>> {
         loop {
             if let Some(protocol) = self.sniffed.protocol() {
-                if protocol == Protocol::Http2 {
-                    self.frames = Some(Box::default());
-                }
-                self.state.set_protocol(protocol);
-                return Poll::Ready(Ok(Some(protocol)));
+                return Poll::Ready(Ok(Some(self.speak(protocol))));
             }
             let mut buf = self.sniffed.free();
             match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
@@ -167,36 +205,59 @@ impl<I: AsyncRead + Unpin> Io<I> {
             }
             let read = buf.filled().len();
             if read == 0 {
-                self.closing = Closing::Ended;
+                self.state.tell(Exit::client_ended);
                 if self.sniffed.bytes().is_empty() {
                     return Poll::Ready(Ok(None));
                 }
                 // Half a preface is no HTTP/1 either; hyper answers what is left over.
-                self.state.set_protocol(Protocol::Http1);
-                return Poll::Ready(Ok(Some(Protocol::Http1)));
+                return Poll::Ready(Ok(Some(self.speak(Protocol::Http1))));
             }
             self.sniffed.fill(read);
-            self.state.received(self.sniffed.bytes());
+            self.state.tell(|exit| exit.receiving(Receiving::Head));
         }
+    }
+
+    /// The version is known.
+    fn speak(&mut self, protocol: Protocol) -> Protocol {
+        let mut receiving = Receiving::Nothing;
+        self.follow = match protocol {
+            // The preface is its own affair.
+            Protocol::Http2 => Follow::Http2(Box::default()),
+            _ => {
+                let mut messages = Messages::default();
+                messages.read(self.sniffed.bytes(), Framing::default);
+                receiving = messages.receiving();
+                Follow::Http1(messages)
+            }
+        };
+        self.state.tell(|exit| {
+            exit.set_protocol(protocol);
+            exit.receiving(receiving);
+        });
+        protocol
     }
 
     /// Reads and discards what the client still sends, until it ends, or enough of it has come. Until when to do that is
     /// known to whoever drives the connection.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, mut discarded: usize) -> Poll<()> {
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [MaybeUninit::uninit(); DISCARD];
-        while discarded < self.state.timeouts().discarded {
+        let mut read = 0;
+        loop {
+            let (now, limits) = (Instant::now(), self.state.timeouts());
+            if self.state.tell(|exit| exit.discarded(read, limits, now)) {
+                return Poll::Ready(());
+            }
             let mut buf = ReadBuf::uninit(&mut scratch);
-            match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => discarded += buf.filled().len(),
-                // Its end, or a reset: there is nothing left to be destroyed.
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => {
-                    self.closing = Closing::Lingering { discarded };
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => read = buf.filled().len(),
+                // Its end: nothing comes that could be answered with a reset.
+                Ok(()) if self.state.tell(Exit::awaits_delivery_behind_end) => {
                     return Poll::Pending;
                 }
+                // And a reset leaves nothing that could be destroyed.
+                _ => return Poll::Ready(()),
             }
         }
-        Poll::Ready(())
     }
 }
 
@@ -207,10 +268,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.state.cut.ends_reads(cx.waker()) {
+        if self.state.cut.is_any() && self.is_cut(cx) {
             return Poll::Ready(Ok(()));
         }
-        if !self.plain && self.give(buf) {
+        if self.give(buf) {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -268,22 +329,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
     /// own way to end, and only our side is closed.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
-        if self.state.is_upgraded() {
+        if self.state.cut.is_upgraded() {
             return Pin::new(&mut self.inner).poll_shutdown(cx);
         }
-        if let Closing::Open | Closing::Ended = self.closing {
+        if !self.state.life().exit.is_shut() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            self.closing = match self.closing {
-                Closing::Open => {
-                    self.state.linger();
-                    Closing::Lingering { discarded: 0 }
-                }
-                _ => Closing::Over,
-            };
+            self.state.shut();
         }
-        if let Closing::Lingering { discarded } = self.closing {
-            ready!(self.poll_discard(cx, discarded));
-            self.closing = Closing::Over;
+        if !self.state.life().exit.is_over() {
+            ready!(self.poll_discard(cx));
+            self.state.tell(Exit::over);
         }
         Poll::Ready(Ok(()))
     }
@@ -318,15 +373,15 @@ impl<I: fmt::Debug> fmt::Debug for Io<I> {
 mod tests {
     use std::collections::VecDeque;
     use std::task::Waker;
+    use std::time::Duration;
 
-    use http::Request;
     use proptest::prelude::*;
     use tokio_test::task;
 
     use super::*;
     use crate::cases;
-    use crate::drain::Generation;
     use crate::handle::ShutdownHandle;
+    use crate::net::exit::Leave;
     use crate::net::group::Group;
     use crate::net::terms::Terms;
     use crate::plan::Plan;
@@ -402,14 +457,30 @@ mod tests {
         }
     }
 
+    /// Brings it to where it ends as soon as it is idle.
+    fn end(state: &Connection) {
+        let now = Instant::now();
+        let leave = Leave {
+            since: now,
+            moment: now,
+            end: Some(now),
+            linger: Duration::ZERO,
+        };
+        state.tell(|exit| {
+            exit.set_protocol(Protocol::Http1);
+            exit.set_leave(Some(leave));
+            exit.look(state.timeouts(), now);
+        });
+        assert!(state.ends());
+    }
+
     #[test]
     fn dry_socket_is_looked_at_once_more_whenever_it_has_become_idle() {
         let reads = [None, Some(b"1".as_slice()), None, Some(b"2"), None, None];
         let handle = ShutdownHandle::new(Plan::immediate());
         let group = Group::new(&handle, true, Terms::default());
         let state = group.open("peer").unwrap();
-        state.set_protocol(Protocol::Http1);
-        state.asked.end();
+        end(&state);
         let mut task = task::spawn(Io::new(Socket(reads.into()), Arc::clone(&state)));
         let mut read = || {
             let mut space = [0; 8];
@@ -426,14 +497,10 @@ mod tests {
             assert_eq!(read(), (Poll::Pending, true));
             assert_eq!(read().0, Poll::Ready(request.to_vec()));
             // It is answered.
-            state.begin();
-            state.admit(&Request::new(String::new()), Generation::Early);
+            state.begin(None, Framing::Empty);
             state.finish(None);
             state.flushed();
         }
-        assert_eq!(read(), (Poll::Pending, true));
-        // It was waited for long enough, and looks dry still: once more.
-        state.asked.give_up();
         assert_eq!(read(), (Poll::Pending, true));
         assert_eq!(read().0, Poll::Ready(Vec::new()));
     }
@@ -472,29 +539,6 @@ mod tests {
             };
             assert_eq!(sniffed, expected);
             assert_eq!(got, bytes);
-        });
-    }
-
-    #[test]
-    fn half_a_head_is_seen_however_the_bytes_are_cut() {
-        let byte = prop_oneof![3 => Just(b'\r'), 3 => Just(b'\n'), 1 => any::<u8>()];
-        let inputs = (prop::collection::vec(byte, 1..20), places(), 1..20_usize);
-        cases::check(500, inputs, |(bytes, places, size)| {
-            let mut io = accept(&bytes, &places);
-            sniff(&mut io);
-
-            let mut given = 0;
-            loop {
-                // What was sniffed has arrived, and is given afterwards.
-                let arrived = &bytes[..given.max(io.sniffed.bytes().len())];
-                let begun = arrived.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
-                assert_eq!(io.state.is_mid_head(), begun, "{arrived:?}");
-                match read(&mut io, size).len() {
-                    0 => break,
-                    more => given += more,
-                }
-            }
-            assert_eq!(given, bytes.len());
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use tokio::io::ReadBuf;
 
-use crate::net::connection::Protocol;
+use crate::net::exit::Protocol;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -196,7 +197,7 @@ where
             None => open = false,
             Some(Ok((io, peer))) => {
                 last = Some(Instant::now());
-                spawner.spawn(io, peer);
+                spawner.spawn(L::ends(&io), io, peer);
             }
             // A listener that says so for ever must not keep the others from running.
             Some(Err(error)) if is_about_one_connection(&error) => yield_now().await,
@@ -217,12 +218,12 @@ where
     if last.is_some_and(|last| last.elapsed() < LATELY) {
         let latest = Instant::now() + LAST_CALL;
         while let Some((io, peer)) = accept_until_quiet(&mut listener, latest).await {
-            spawner.spawn(io, peer);
+            spawner.spawn(L::ends(&io), io, peer);
         }
     }
     // Also when it failed: what the kernel had completed by then is served.
     for (io, peer) in listener.close() {
-        spawner.spawn(io, peer);
+        spawner.spawn(L::ends(&io), io, peer);
     }
     failure.map_or(Ok(()), Err)
 }
@@ -248,7 +249,7 @@ struct Spawner<S, X, H> {
 }
 
 impl<S, X, H> Spawner<S, X, H> {
-    fn spawn<I, A, B>(&self, io: I, peer: A)
+    fn spawn<I, A, B>(&self, ends: Option<[SocketAddr; 2]>, io: I, peer: A)
     where
         I: Send + 'static,
         A: Clone + fmt::Debug + Send + Sync + 'static,
@@ -262,7 +263,7 @@ impl<S, X, H> Spawner<S, X, H> {
         B::Error: Into<BoxError>,
     {
         // Counted before its task is spawned, or a connection could be forgotten between the two.
-        let Some(state) = self.group.open(peer.clone()) else {
+        let Some(state) = self.group.open_between(peer.clone(), ends) else {
             return;
         };
         let service = ConnectionService {

@@ -1,0 +1,820 @@
+//! A connection's exit: what it still carries, whether it may end, and when to look at it again.
+//!
+//! [`Exit`] is one pure machine for each connection: it has no socket, no clock and no waker. Its inputs are what the parts of
+//! the connection see: bytes, requests, frames, the client's end, and somebody's wish that it leaves. It says what to do:
+//! to ask the client to leave, to end reading, to linger, to give the client up; and at which instant to look again. Nobody
+//! else keeps any of this.
+//!
+//! Two rules decide where something is not known. What is guessed may delay an end, and never cause one. And what has been
+//! written into the kernel has not been sent: it has when the client has acknowledged it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::timeouts::{Limit, Timeouts};
+
+/// A connection that was opened a moment ago is about to be used. A GOAWAY that comes before its first request would send
+/// the client away with nothing, to open the next connection, which gets the same. And hyper's client fails a request that
+/// it has just sent when a GOAWAY comes in the same instant. So the GOAWAY comes when the first requests have been answered.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How often the kernel is asked how much of a response the client has acknowledged. A client that reads at all has done so
+/// by then, and each question costs some microseconds.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is known of a connection's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Somebody else's connection: hyper serves it, and its bytes are not followed.
+    Unseen,
+    /// It is not HTTP yet: the TLS handshake is not over.
+    Handshake,
+    /// The first bytes have not told the version.
+    Unknown,
+    Http1,
+    Http2,
+    /// No HTTP.
+    Raw,
+}
+
+/// The PING behind HTTP/2's first GOAWAY (RFC 9113, section 6.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pong {
+    NotAsked,
+    Awaited,
+    /// It did not come in time, and is answered in the client's place.
+    Overdue,
+    Come,
+}
+
+/// Where the client is in what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiving {
+    /// Between two messages.
+    Nothing,
+    /// In a request's head (on HTTP/2: in a header block).
+    Head,
+    /// In the body of an HTTP/1 request.
+    Body,
+}
+
+/// What a connection waits for from its client, and not without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// The end of the TLS handshake.
+    Handshake,
+    /// The first byte.
+    FirstByte,
+    /// The rest of what begins like HTTP/2's preface.
+    Preface,
+    /// The rest of a request's head.
+    Head,
+    /// The answer to the PING behind the first GOAWAY.
+    Pong,
+    /// The end of the client's side, after the end of ours.
+    End,
+}
+
+/// Somebody wants the connection to leave: a shutdown does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leave {
+    /// Since when.
+    pub(crate) since: Instant,
+    /// When its client is asked.
+    pub(crate) moment: Instant,
+    /// When it ends, if it is idle by then. Known once connections are to end (in Close); then its moment has come as well.
+    pub(crate) end: Option<Instant>,
+    /// How long after the end of a response it ends, if that response's head could not ask.
+    pub(crate) linger: Duration,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Ask the client to leave: HTTP/2's GOAWAY, or what somebody else's connection makes of it.
+    Ask,
+    /// End somebody else's connection as soon as it is idle.
+    End,
+    /// Poll the connection: the IO has an answer to give in the client's place, or reading ends.
+    Poll,
+    /// Find out how much the client has not acknowledged, and tell.
+    AskSocket,
+    /// Drop the connection.
+    Drop,
+}
+
+/// What comes of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// To be done now; then look again.
+    Do(Act),
+    /// Nothing to do until then, if nothing else happens.
+    Until(Option<Instant>),
+}
+
+/// Whether the IO may answer a dry socket with the end of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndReading {
+    No,
+    /// The socket may only look dry: look again when the runtime's driver has been polled.
+    LookAgain,
+    Yes,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Exit {
+    opened: Instant,
+    protocol: Protocol,
+    /// Whether HTTP/2 gets its GOAWAY at its moment, or only in Close.
+    goaway: bool,
+
+    receiving: Receiving,
+    /// How many requests hyper has called the service for, as far as that has been told.
+    called: u32,
+    /// How many have begun.
+    requested: u64,
+    in_flight: u32,
+    /// HTTP/1: hyper may still hold a part of the last response.
+    unflushed: bool,
+    /// HTTP/2: streams without the end of their response.
+    unanswered: u32,
+    /// HTTP/2: streams whose response has ended, and whose request has not.
+    uploads: u32,
+    /// How many of `unanswered` are tunnels, whose end is the application's affair. At most: which of them end is not seen.
+    tunnels: u32,
+    upgraded: bool,
+
+    leave: Option<Leave>,
+    /// Its moment has come: HTTP/1 responses say close.
+    asked: bool,
+    /// Somebody else's connection has been asked.
+    told: bool,
+    pong: Pong,
+    /// Connections are to end, and a response that could not ask is, or was, on its way.
+    busy: bool,
+    /// When it ends, if it is idle by then.
+    ends_at: Option<Instant>,
+    /// It ends when it is idle and nothing has arrived.
+    ending: bool,
+    /// Its client has been waited for long enough: half a head does not hold it any more.
+    given_up: bool,
+    /// Somebody else's connection has been ended.
+    ended: bool,
+    /// The runtime's driver has been polled since it was last idle.
+    driven: bool,
+    wait: Option<Wait>,
+    closing: Closing,
+    /// The driver is to look.
+    wake: bool,
+}
+
+/// Since when the client has been waited for.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    awaits: Awaits,
+    /// How many requests had come: the next request's head is another wait.
+    requested: u64,
+    since: Instant,
+    /// The time was up. What comes of it takes its course.
+    over: bool,
+}
+
+impl Wait {
+    /// Whether it is still the same wait. What began like a preface may turn out to be a head.
+    fn goes_on(&self, awaits: Awaits, requested: u64) -> bool {
+        let head = |awaits| matches!(awaits, Awaits::Preface | Awaits::Head);
+        self.requested == requested
+            && (self.awaits == awaits || (head(self.awaits) && head(awaits)))
+    }
+}
+
+/// How far the end of the connection has come.
+#[derive(Clone, Copy, Debug)]
+enum Closing {
+    Open,
+    /// We ended it when it was idle, or the client ended its side.
+    Ended,
+    /// Our side is closed, and what we sent may not have arrived.
+    Lingering(Linger),
+    Over,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Linger {
+    since: Instant,
+    /// When the client was last heard of: bytes, or what it acknowledged.
+    active: Instant,
+    /// When the kernel was last asked.
+    looked: Option<Instant>,
+    /// What it said.
+    unacknowledged: Option<u32>,
+    /// The client has ended its side.
+    client_ended: bool,
+    discarded: usize,
+}
+
+impl Exit {
+    pub(crate) fn new(opened: Instant) -> Self {
+        Exit {
+            opened,
+            protocol: Protocol::Unseen,
+            goaway: true,
+            receiving: Receiving::Nothing,
+            called: 0,
+            requested: 0,
+            in_flight: 0,
+            unflushed: false,
+            unanswered: 0,
+            uploads: 0,
+            tunnels: 0,
+            upgraded: false,
+            leave: None,
+            asked: false,
+            told: false,
+            pong: Pong::NotAsked,
+            busy: false,
+            ends_at: None,
+            ending: false,
+            given_up: false,
+            ended: false,
+            driven: false,
+            wait: None,
+            closing: Closing::Open,
+            wake: false,
+        }
+    }
+}
+
+/// What is asked by others.
+impl Exit {
+    pub(crate) const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(crate) const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    pub(crate) const fn tunnels(&self) -> u32 {
+        self.tunnels
+    }
+
+    /// How many other protocols it carries: itself, on HTTP/1.
+    pub(crate) const fn upgraded(&self) -> u32 {
+        self.upgraded as u32 + self.tunnels
+    }
+
+    pub(crate) const fn is_upgraded(&self) -> bool {
+        self.upgraded
+    }
+
+    pub(crate) const fn pong(&self) -> Pong {
+        self.pong
+    }
+
+    /// Whether HTTP/1 responses say close.
+    #[inline]
+    pub(crate) const fn says_close(&self) -> bool {
+        self.asked || self.given_up
+    }
+
+    /// Whether it ends when it is idle and nothing has arrived.
+    #[inline]
+    pub(crate) const fn is_ending(&self) -> bool {
+        self.ending || self.given_up
+    }
+
+    /// Whether anything is different from normal service.
+    #[inline]
+    pub(crate) const fn is_disturbed(&self) -> bool {
+        self.leave.is_some() || self.given_up
+    }
+
+    /// Whether our side is closed, and the client's is waited for.
+    #[inline]
+    pub(crate) const fn is_lingering(&self) -> bool {
+        matches!(self.closing, Closing::Lingering(_))
+    }
+
+    /// What it waits for from its client, if it does not wait for that without end.
+    #[inline]
+    pub(crate) fn awaits(&self) -> Option<Awaits> {
+        match self.protocol {
+            // As each request leaves it.
+            Protocol::Http1 if self.requested > 0 && self.receiving != Receiving::Head => {
+                self.is_lingering().then_some(Awaits::End)
+            }
+            _ => self.awaits_otherwise(),
+        }
+    }
+
+    #[inline(never)]
+    fn awaits_otherwise(&self) -> Option<Awaits> {
+        if self.upgraded {
+            return None;
+        }
+        if self.is_lingering() {
+            return Some(Awaits::End);
+        }
+        let in_head = self.receiving == Receiving::Head;
+        match self.protocol {
+            Protocol::Handshake => Some(Awaits::Handshake),
+            Protocol::Unknown if in_head => Some(Awaits::Preface),
+            Protocol::Unknown => Some(Awaits::FirstByte),
+            Protocol::Http1 if self.in_flight > 0 || self.unflushed => None,
+            Protocol::Http1 if in_head => Some(Awaits::Head),
+            // Empty lines are no request (RFC 9112, section 2.2).
+            Protocol::Http1 if self.requested == 0 => Some(Awaits::FirstByte),
+            Protocol::Http2 if self.pong == Pong::Awaited => Some(Awaits::Pong),
+            // Before that hyper would wait without end, and so do we.
+            Protocol::Http2 if in_head && self.pong != Pong::NotAsked => Some(Awaits::Head),
+            Protocol::Http1 | Protocol::Http2 | Protocol::Unseen | Protocol::Raw => None,
+        }
+    }
+
+    /// How many messages are not over, though nothing is in flight for them: responses that have not been sent whole, requests
+    /// that are still being received behind their response.
+    pub(crate) fn unfinished(&self) -> u32 {
+        if self.upgraded {
+            return 0;
+        }
+        let unacknowledged = u32::from(self.unacknowledged() > 0);
+        match self.protocol {
+            Protocol::Http2 => {
+                let held = self.in_flight + self.tunnels;
+                let sending = self.unanswered.saturating_sub(held) + self.uploads;
+                sending.max(unacknowledged)
+            }
+            _ if self.in_flight > 0 => 0,
+            _ => u32::from(self.unflushed || self.is_receiving_body()).max(unacknowledged),
+        }
+    }
+
+    /// How many bytes of ours the client has not acknowledged since we closed our side, as far as that is known.
+    pub(crate) fn unacknowledged(&self) -> u32 {
+        match &self.closing {
+            Closing::Lingering(linger) => linger.unacknowledged.unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Whether a request's body is still on its way, and wanted.
+    pub(crate) const fn is_receiving_body(&self) -> bool {
+        matches!(
+            (self.receiving, &self.closing),
+            (Receiving::Body, Closing::Open)
+        ) || self.uploads > 0
+    }
+
+    pub(crate) fn is_mid_head(&self) -> bool {
+        self.receiving == Receiving::Head
+    }
+
+    /// Whether every request on it is over, and has got the whole of its response.
+    #[inline]
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.unfinished() == 0 && !self.is_called()
+    }
+
+    /// Whether hyper has called the service for a request that has not begun.
+    fn is_called(&self) -> bool {
+        // The numbers go round, and the one that was told may be old.
+        self.called.wrapping_sub(self.requested as u32) as i32 > 0
+    }
+
+    /// Whether a message of HTTP/1 is not over. HTTP/2 is ended by GOAWAY, which lets them finish.
+    fn is_busy(&self) -> bool {
+        self.protocol != Protocol::Http2 && !self.upgraded && !self.is_idle()
+    }
+}
+
+/// What its parts tell it.
+impl Exit {
+    pub(crate) fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        if protocol == Protocol::Http2 {
+            self.receiving = Receiving::Nothing;
+        }
+    }
+
+    /// Whether HTTP/2 gets its GOAWAY at its moment, or only in Close.
+    pub(crate) fn set_goaway(&mut self, goaway: bool) {
+        self.goaway = goaway;
+    }
+
+    /// What the client is sending, from now on.
+    pub(crate) fn receiving(&mut self, receiving: Receiving) {
+        let was_busy = self.is_receiving_body();
+        self.receiving = receiving;
+        if was_busy {
+            self.became_idle();
+        }
+    }
+
+    /// How many requests hyper has called the service for. Each begins when its future is polled for the first time, and
+    /// hyper may read before that.
+    #[inline]
+    pub(crate) fn set_called(&mut self, called: u32) {
+        self.called = called;
+    }
+
+    /// A request is about to be passed on.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.in_flight += 1;
+        self.requested += 1;
+        self.unflushed = self.protocol == Protocol::Http1;
+    }
+
+    /// A request is over: its response's body has been given to hyper, or dropped.
+    #[inline]
+    pub(crate) fn finish(&mut self) {
+        self.in_flight -= 1;
+        self.became_idle();
+    }
+
+    /// hyper holds nothing that is still to be written: it flushes its IO only then.
+    #[inline]
+    pub(crate) fn flushed(&mut self) {
+        if self.is_unflushed() {
+            self.unflushed = false;
+            self.became_idle();
+        }
+    }
+
+    /// Whether the last response is over, and hyper may still hold a part of it.
+    #[inline]
+    pub(crate) const fn is_unflushed(&self) -> bool {
+        self.unflushed && self.in_flight == 0
+    }
+
+    /// HTTP/2's streams: without the end of their response, and with it but without the end of their request.
+    #[inline]
+    pub(crate) fn set_streams(&mut self, unanswered: u32, uploads: u32) {
+        let before = self.unanswered + self.uploads;
+        (self.unanswered, self.uploads) = (unanswered, uploads);
+        self.tunnels = self.tunnels.min(unanswered);
+        if before > 0 && unanswered + uploads == 0 {
+            self.became_idle();
+        }
+    }
+
+    /// A stream of HTTP/2 carries another protocol from now on.
+    pub(crate) fn open_tunnel(&mut self) {
+        self.tunnels += 1;
+    }
+
+    /// The connection leaves HTTP.
+    pub(crate) fn upgrade(&mut self) {
+        self.upgraded = true;
+    }
+
+    /// The answer to the PING has come, or was given in the client's place.
+    pub(crate) fn set_ponged(&mut self) {
+        self.pong = Pong::Come;
+    }
+
+    /// Who wants it to leave; `None` when nobody does.
+    pub(crate) fn set_leave(&mut self, leave: Option<Leave>) {
+        if leave.is_none() {
+            self.asked = false;
+            self.ending = false;
+            self.busy = false;
+        }
+        if self.leave.and_then(|it| it.end) != leave.and_then(|it| it.end) {
+            self.ends_at = None;
+        }
+        self.leave = leave;
+    }
+
+    /// The client has ended its side, or its side is broken.
+    pub(crate) fn client_ended(&mut self) {
+        match &mut self.closing {
+            Closing::Open => self.closing = Closing::Ended,
+            Closing::Lingering(linger) if !linger.client_ended => {
+                linger.client_ended = true;
+                // So that the kernel is asked once more.
+                (linger.looked, linger.unacknowledged) = (None, None);
+                self.wake = true;
+            }
+            Closing::Lingering(_) | Closing::Ended | Closing::Over => {}
+        }
+    }
+
+    /// The end of the stream has been given to whoever reads.
+    pub(crate) fn reading_ended(&mut self) {
+        if let Closing::Open = self.closing {
+            self.closing = Closing::Ended;
+        }
+    }
+
+    /// Whether what the client has not acknowledged is waited for. In normal service it is not: the kernel goes on sending
+    /// when the socket is closed, and the process stays.
+    pub(crate) fn minds_delivery(&self) -> bool {
+        self.leave.is_some()
+    }
+
+    /// Whether it closes idle, or behind the client's end: then it lingers only for what has not been acknowledged.
+    pub(crate) fn closes_idle(&self) -> bool {
+        matches!(self.closing, Closing::Ended)
+    }
+
+    /// The client has ended its side, after ours. Whether something of ours may still be on its way, and is waited for.
+    pub(crate) fn awaits_delivery_behind_end(&mut self) -> bool {
+        self.client_ended();
+        self.minds_delivery()
+    }
+
+    /// Our side is closed. `unacknowledged` is what the client has not acknowledged, where that is known.
+    pub(crate) fn shut(&mut self, unacknowledged: Option<u32>, now: Instant) {
+        let client_ended = match self.closing {
+            Closing::Open => false,
+            // Nothing more comes that could be answered with a reset: it is over, unless something of ours is on its way.
+            Closing::Ended if unacknowledged.is_some_and(|bytes| bytes > 0) => false,
+            Closing::Ended => {
+                self.closing = Closing::Over;
+                return;
+            }
+            Closing::Lingering(_) | Closing::Over => return,
+        };
+        self.closing = Closing::Lingering(Linger {
+            since: now,
+            active: now,
+            looked: None,
+            unacknowledged,
+            client_ended,
+            discarded: 0,
+        });
+        self.wake = true;
+    }
+
+    /// So many bytes of the client have been discarded behind our end. Returns whether it was enough.
+    pub(crate) fn discarded(&mut self, bytes: usize, limits: &Timeouts, now: Instant) -> bool {
+        let Closing::Lingering(linger) = &mut self.closing else {
+            return true;
+        };
+        linger.discarded += bytes;
+        linger.active = now;
+        linger.discarded >= limits.discarded
+    }
+
+    /// What the client has not acknowledged, where that is known.
+    pub(crate) fn delivered(&mut self, unacknowledged: Option<u32>, now: Instant) {
+        if let Closing::Lingering(linger) = &mut self.closing {
+            if unacknowledged < linger.unacknowledged && unacknowledged.is_some() {
+                linger.active = now;
+            }
+            linger.looked = Some(now);
+            linger.unacknowledged = unacknowledged;
+        }
+    }
+
+    /// Whether our side has been closed.
+    pub(crate) fn is_shut(&self) -> bool {
+        matches!(self.closing, Closing::Lingering(_) | Closing::Over)
+    }
+
+    /// Nothing of it is left to be waited for: the socket may be closed.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.closing, Closing::Over)
+    }
+
+    /// The lingering is over.
+    pub(crate) fn over(&mut self) {
+        self.closing = Closing::Over;
+    }
+
+    /// What it waited for may have come.
+    #[inline]
+    fn became_idle(&mut self) {
+        if self.is_disturbed() {
+            self.driven = false;
+            self.wake |= self.is_idle();
+        }
+    }
+
+    /// Whether the driver is to look, since this was last asked.
+    #[inline]
+    pub(crate) fn take_wake(&mut self) -> bool {
+        std::mem::take(&mut self.wake)
+    }
+}
+
+/// What it says.
+impl Exit {
+    /// Whether to answer a dry socket with the end of the stream: it is to end, idle, and no head is on its way.
+    pub(crate) fn end_reading(&mut self) -> EndReading {
+        if !self.may_end_reading() {
+            return EndReading::No;
+        }
+        match std::mem::replace(&mut self.driven, true) {
+            true => EndReading::Yes,
+            false => EndReading::LookAgain,
+        }
+    }
+
+    /// Whether polling the connection could only end its reading, and not yet.
+    pub(crate) fn is_to_look_again(&mut self) -> bool {
+        self.is_ending() && self.end_reading() == EndReading::LookAgain
+    }
+
+    fn may_end_reading(&self) -> bool {
+        let can = match self.protocol {
+            Protocol::Unknown | Protocol::Http1 => true,
+            // GOAWAY ends it, but for a head that does not come.
+            Protocol::Http2 => self.given_up,
+            Protocol::Unseen | Protocol::Handshake | Protocol::Raw => false,
+        };
+        can && self.is_ending()
+            && self.is_idle()
+            && (self.receiving != Receiving::Head || self.given_up)
+            && !self.upgraded
+            && matches!(self.closing, Closing::Open)
+    }
+
+    /// What is to be done now, or when to look again.
+    pub(crate) fn look(&mut self, limits: &Timeouts, now: Instant) -> Look {
+        self.move_on(now);
+        if self.owes_ask(now) {
+            self.told = true;
+            if self.protocol == Protocol::Http2 {
+                self.pong = Pong::Awaited;
+            }
+            return Look::Do(Act::Ask);
+        }
+        if self.protocol == Protocol::Unseen && self.ending && !self.ended {
+            self.ended = true;
+            return Look::Do(Act::End);
+        }
+        match self.closing {
+            Closing::Lingering(linger) => self.look_lingering(linger, limits, now),
+            _ => self.look_waiting(limits, now),
+        }
+    }
+
+    /// Takes the steps whose time has come.
+    fn move_on(&mut self, now: Instant) {
+        let Some(leave) = self.leave else {
+            return;
+        };
+        self.asked |= now >= leave.moment || leave.end.is_some();
+        let Some(end) = leave.end else {
+            return;
+        };
+        if self.ending {
+            return;
+        }
+        if self.is_busy() {
+            // If its end does not close the connection, because its head left before the moment had come, the client may
+            // have its next request on the way.
+            self.busy = true;
+            self.ends_at = None;
+            return;
+        }
+        let lingers = if self.busy { now + leave.linger } else { end };
+        self.ending = now >= *self.ends_at.get_or_insert(lingers);
+    }
+
+    /// Whether it is time to ask the client to leave.
+    fn owes_ask(&self, now: Instant) -> bool {
+        match self.protocol {
+            Protocol::Http2 if self.pong == Pong::NotAsked => {
+                (self.asked && self.goaway && self.fresh_until(now).is_none())
+                    || (self.ending && self.is_idle())
+            }
+            Protocol::Unseen => self.asked && !self.told && self.fresh_until(now).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Until when it is too fresh to be asked.
+    fn fresh_until(&self, now: Instant) -> Option<Instant> {
+        let fresh = self.leave.map_or(FRESH, |leave| FRESH.min(leave.linger));
+        let until = self.opened + fresh;
+        let used = self.requested > 0 && self.is_idle();
+        (now < until && !used).then_some(until)
+    }
+
+    /// When the next step is due.
+    fn next_step(&self, now: Instant) -> Option<Instant> {
+        let leave = self.leave?;
+        if !self.asked {
+            return Some(leave.moment);
+        }
+        let asks = match self.protocol {
+            Protocol::Http2 => self.pong == Pong::NotAsked && self.goaway,
+            Protocol::Unseen => !self.told,
+            _ => false,
+        };
+        let fresh = self.fresh_until(now).filter(|_| asks);
+        let end = self.ends_at.filter(|_| !self.ending);
+        fresh.into_iter().chain(end).min()
+    }
+
+    /// Waits for the next step, or for the client.
+    fn look_waiting(&mut self, limits: &Timeouts, now: Instant) -> Look {
+        let client = self.client_due(limits, now);
+        if client.is_some_and(|due| now >= due) {
+            return self.give_up();
+        }
+        let step = self.next_step(now);
+        Look::Until(step.into_iter().chain(client).min())
+    }
+
+    /// Until when to wait for the client. `None`: without end.
+    fn client_due(&mut self, limits: &Timeouts, now: Instant) -> Option<Instant> {
+        let Some(awaits) = self.awaits() else {
+            self.wait = None;
+            return None;
+        };
+        let requested = self.requested;
+        let wait = match &mut self.wait {
+            Some(wait) if wait.goes_on(awaits, requested) => wait,
+            other => other.insert(Wait {
+                awaits,
+                requested,
+                since: now,
+                over: false,
+            }),
+        };
+        if wait.over {
+            return None;
+        }
+        wait.awaits = awaits;
+        let since = wait.since;
+        let leaving = self.leave.map(|leave| leave.since);
+        match awaits {
+            Awaits::Handshake | Awaits::Preface => until(limits.handshake, since, leaving),
+            Awaits::FirstByte => {
+                let moment = self.leave.map(|leave| leave.moment);
+                until(limits.silent, since, moment)
+            }
+            Awaits::Head => until(limits.head, since, leaving),
+            Awaits::Pong => after(since, limits.pong),
+            // Lingering is looked at elsewhere.
+            Awaits::End => None,
+        }
+    }
+
+    /// The client has been waited for long enough.
+    fn give_up(&mut self) -> Look {
+        let Some(wait) = &mut self.wait else {
+            return Look::Until(None);
+        };
+        wait.over = true;
+        match wait.awaits {
+            Awaits::Handshake => return Look::Do(Act::Drop),
+            Awaits::FirstByte | Awaits::Preface | Awaits::Head => {
+                self.given_up = true;
+                self.driven = false;
+            }
+            Awaits::Pong => self.pong = Pong::Overdue,
+            Awaits::End => {}
+        }
+        Look::Do(Act::Poll)
+    }
+
+    /// Waits for what the client has not acknowledged, and for its end.
+    fn look_lingering(&mut self, linger: Linger, limits: &Timeouts, now: Instant) -> Look {
+        let time = limits.lingering_close;
+        if self.leave.is_none() {
+            return due_at(after(linger.since, time), now, Act::Drop);
+        }
+        let inactive = match linger.client_ended {
+            true => Some(linger.looked.unwrap_or(now)),
+            false => after(linger.active, time),
+        };
+        match linger.unacknowledged {
+            Some(1..) => due_at(
+                after(linger.looked.unwrap_or(linger.since), LOOK),
+                now,
+                Act::AskSocket,
+            ),
+            // Not yet asked when it could matter.
+            _ if linger.looked < inactive => due_at(inactive, now, Act::AskSocket),
+            _ => due_at(inactive, now, Act::Drop),
+        }
+    }
+}
+
+/// What to do when that instant has come; `None` is never.
+fn due_at(due: Option<Instant>, now: Instant, act: Act) -> Look {
+    match due {
+        Some(due) if now >= due => Look::Do(act),
+        due => Look::Until(due),
+    }
+}
+
+/// The limit that is reached first: that of normal service, or, from `leaving` on, the other.
+fn until(limit: Limit, since: Instant, leaving: Option<Instant>) -> Option<Instant> {
+    let serving = after(since, limit.serving);
+    let leaving = leaving.and_then(|leaving| after(since.max(leaving), limit.leaving));
+    serving.into_iter().chain(leaving).min()
+}
+
+/// `None` when that is never.
+fn after(since: Instant, limit: Duration) -> Option<Instant> {
+    since.checked_add(limit)
+}
