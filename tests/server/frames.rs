@@ -75,3 +75,35 @@ impl Frame {
         [&[0, 0, 8, PING, 1, 0, 0, 0, 0], &*self.payload].concat()
     }
 }
+
+/// Any frame.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A frame that the server has sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) kind: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The frames in what the server has sent, as far as they are whole.
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Sent> {
+    let mut frames = Vec::new();
+    while let Some((head, rest)) = bytes.split_at_checked(9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let Some((payload, rest)) = rest.split_at_checked(length as usize) else {
+            break;
+        };
+        frames.push(Sent {
+            kind: head[3],
+            stream: u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]),
+            payload: payload.to_vec(),
+        });
+        bytes = rest;
+    }
+    frames
+}

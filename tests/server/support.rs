@@ -175,6 +175,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref()).await
+    }
+
     pub(crate) async fn half_close(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
