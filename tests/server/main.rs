@@ -26,6 +26,7 @@ mod linger;
 mod listener;
 mod panics;
 mod races;
+mod request_bodies;
 mod service;
 mod tls;
 mod tunnel;
