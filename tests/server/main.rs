@@ -28,6 +28,7 @@ mod panics;
 mod races;
 mod request_bodies;
 mod service;
+mod slow_readers;
 mod tls;
 mod tunnel;
 mod upgrade;
