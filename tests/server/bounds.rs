@@ -74,7 +74,7 @@ async fn each_head_has_its_own_10_s() {
         sleep(seconds(9)).await;
         client.send("Host: test\r\n\r\nGET / HTTP/1.1\r\n").await;
         assert_eq!(client.response().await.status, 200);
-        // The half that came in the segment of the request before is not seen. More of it is.
+        // It began in the segment of the request before.
         client.send("X: y\r\n").await;
     }
     let (ended, took) = timed(client.end()).await;

@@ -30,6 +30,7 @@ mod request_bodies;
 mod service;
 mod slow_readers;
 mod tls;
+mod trickling_heads;
 mod tunnel;
 mod upgrade;
 #[cfg(unix)]
