@@ -22,6 +22,7 @@ mod group;
 mod header_blocks;
 mod http1;
 mod http2;
+mod idle_ends;
 mod linger;
 mod listener;
 mod panics;
