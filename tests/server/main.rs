@@ -28,6 +28,7 @@ mod listener;
 mod panics;
 mod races;
 mod request_bodies;
+mod runtime;
 mod service;
 mod slow_readers;
 mod tls;
