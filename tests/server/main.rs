@@ -19,6 +19,7 @@ mod bounds;
 mod events;
 mod goaway;
 mod group;
+mod half_close;
 mod header_blocks;
 mod http1;
 mod http2;
