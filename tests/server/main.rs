@@ -14,6 +14,8 @@ mod pace;
 mod pipes;
 mod support;
 
+#[cfg(unix)]
+mod accept_errors;
 mod admin;
 mod bounds;
 mod events;
