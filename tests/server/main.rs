@@ -18,6 +18,7 @@ mod support;
 mod accept_errors;
 mod admin;
 mod bounds;
+mod connection_header;
 mod events;
 mod goaway;
 mod group;

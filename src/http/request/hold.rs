@@ -1,7 +1,7 @@
 //! What is held while a request is in flight.
 
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use super::ending::Fate;
 use super::long::{fate, keep_for_close, lasts};
@@ -131,7 +131,78 @@ pub(crate) fn leaves_http(connect: bool, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success())
 }
 
-/// Asks the client to leave (RFC 9112, section 9.6).
+/// Asks the client to leave (RFC 9112, section 9.6). The other options of the response's `Connection` stay: they say which
+/// fields are meant for the next hop alone, and whoever sends `Upgrade` has to list it (RFC 9110, sections 7.6.1 and 7.8).
 pub(crate) fn say_close(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let close = match headers.contains_key(CONNECTION) {
+        false => HeaderValue::from_static("close"),
+        true => close_beside_others(headers),
+    };
+    headers.insert(CONNECTION, close);
+}
+
+/// The options that a response lists already, and `close`. Those that say how long to keep the connection are void.
+#[cold]
+fn close_beside_others(headers: &mut HeaderMap) -> HeaderValue {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let values = headers.get_all(CONNECTION).iter();
+    let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut listed = Vec::new();
+    for option in options.map(<[u8]>::trim_ascii) {
+        let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+        if !option.is_empty() && !is("close") && !is(KEEP_ALIVE.as_str()) {
+            listed.extend_from_slice(option);
+            listed.extend_from_slice(b", ");
+        }
+    }
+    listed.extend_from_slice(b"close");
+    // A header of its own, which only that option admits.
+    headers.remove(KEEP_ALIVE);
+    HeaderValue::from_bytes(&listed).expect("parts of header values make one")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cases;
+
+    fn said(values: &[Vec<u8>]) -> Vec<HeaderValue> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.append(CONNECTION, value);
+            }
+        }
+        say_close(&mut headers);
+        headers.get_all(CONNECTION).iter().cloned().collect()
+    }
+
+    #[test]
+    fn close_is_said_once_and_other_options_are_kept_in_their_order() {
+        let said = |values: &[&str]| {
+            let values: Vec<_> = values.iter().map(|it| it.as_bytes().to_vec()).collect();
+            said(&values)
+        };
+
+        assert_eq!(said(&[]), ["close"]);
+        assert_eq!(said(&[""]), ["close"]);
+        assert_eq!(said(&["Close, CLOSE"]), ["close"]);
+        assert_eq!(said(&["keep-alive"]), ["close"]);
+        assert_eq!(said(&["upgrade, X-Hop"]), ["upgrade, X-Hop, close"]);
+        assert_eq!(said(&["b ,, close", "Keep-Alive,a"]), ["b, a, close"]);
+    }
+
+    // Any bytes that a header may have, UTF-8 or not.
+    #[test]
+    fn close_is_said_whatever_the_header_is() {
+        let value = prop::collection::vec(any::<u8>(), 0..30);
+        cases::check(1_000, prop::collection::vec(value, 0..3), |values| {
+            let [said] = &said(&values)[..] else {
+                panic!("not one value");
+            };
+            assert!(said.as_bytes().ends_with(b"close"));
+        });
+    }
 }
