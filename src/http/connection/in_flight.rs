@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Body;
 
 use super::upgrades;
 use crate::current::{Current, Heard};
 use crate::drain::{Class, Generation, Ticket};
 use crate::http::request::{
-    Fate, Hold, is_probe, keep_for_close, leaves_http, retry_after, say_close, unavailable,
+    Fate, Hold, is_http1, is_probe, keep_for_close, leaves_http, retry_after, say_close,
+    unavailable,
 };
 use crate::net::connection::Connection;
 use crate::net::exit::Exit;
@@ -19,8 +20,8 @@ use crate::net::terms::RequestNames;
 /// Held from a request's head to the end of its response's body.
 pub(crate) struct InFlight {
     place: Option<Place>,
-    /// Whether it has been looked at: it is counted, or refused.
-    admitted: bool,
+    /// The request's version, once that has been looked at: it is counted, or refused.
+    version: Option<Version>,
     connect: bool,
     /// Whether its arrival is still to be noted: if it turns out to be no probe.
     arrives: bool,
@@ -37,7 +38,7 @@ impl InFlight {
         state.call();
         InFlight {
             place: None,
-            admitted: false,
+            version: None,
             connect: false,
             arrives: false,
             lasts: false,
@@ -49,12 +50,12 @@ impl InFlight {
     /// Counts and names it, before it is passed on. `false` when it comes too late.
     #[inline]
     pub(crate) fn admit<B: Body>(&mut self, request: &Request<B>) -> bool {
-        self.admitted || self.admit_now(request)
+        self.version.is_some() || self.admit_now(request)
     }
 
     #[inline(always)]
     fn admit_now<B: Body>(&mut self, request: &Request<B>) -> bool {
-        self.admitted = true;
+        self.version = Some(request.version());
         self.connect = *request.method() == Method::CONNECT;
         let generation = self.count(request);
         let named = match (generation, self.state.names) {
@@ -94,10 +95,16 @@ impl InFlight {
     pub(crate) fn refuse(&self) -> Response<()> {
         self.state.handle.shared.tracker().refused();
         let mut response = unavailable(retry_after());
-        if !self.state.is_http2() {
-            say_close(response.headers_mut());
-        }
+        self.say_close(&mut response);
         response
+    }
+
+    #[cold]
+    fn say_close<B>(&self, response: &mut Response<B>) {
+        let version = self.version.expect("its request has been looked at");
+        if is_http1(version) {
+            say_close(response, version);
+        }
     }
 
     #[cold]
@@ -137,8 +144,8 @@ impl Hold for InFlight {
             }
             return Fate::Whole;
         }
-        if self.state.says_close() && !self.state.is_http2() {
-            say_close(response.headers_mut());
+        if self.state.says_close() {
+            self.say_close(response);
         }
         self.fate(response, sized)
     }
@@ -156,7 +163,7 @@ impl Hold for InFlight {
 impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
-        if !self.admitted {
+        if self.version.is_none() {
             self.state.begin(None, Framing::Empty);
         }
         self.state.finish(self.place);

@@ -41,8 +41,8 @@ pub trait Hold {
 #[derive(Debug)]
 pub struct RequestGuard {
     tracker: Tracker,
-    /// HTTP/1: the only protocol in which a header can ask the client to leave.
-    http1: bool,
+    /// The request's version.
+    version: Version,
     connect: bool,
     /// Where its moment lies, once that is known.
     lot: Option<u64>,
@@ -59,7 +59,7 @@ impl RequestGuard {
         RequestGuard {
             arrives: ticket.is_some() && tracker.minds_arrivals() && !is_probe(request.headers()),
             tracker,
-            http1: is_http1(request.version()),
+            version: request.version(),
             connect: *request.method() == Method::CONNECT,
             lot: None,
             lasts: false,
@@ -104,9 +104,11 @@ impl Hold for RequestGuard {
 
     #[inline]
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
-        if self.http1 && !self.tracker.is_serving() && !leaves_http(self.connect, response.status())
+        if is_http1(self.version)
+            && !self.tracker.is_serving()
+            && !leaves_http(self.connect, response.status())
         {
-            say_close(response.headers_mut());
+            say_close(response, self.version);
         }
         self.fate(response, sized)
     }
@@ -119,7 +121,8 @@ impl Hold for RequestGuard {
     }
 }
 
-/// Decided by the request's version: the response's says HTTP/1.1 until hyper writes it.
+/// The only protocol in which a header can ask the client to leave. Decided by the request's version: the response's says
+/// HTTP/1.1 until hyper writes it.
 pub(crate) fn is_http1(version: Version) -> bool {
     version < Version::HTTP_2
 }
@@ -133,7 +136,14 @@ pub(crate) fn leaves_http(connect: bool, status: StatusCode) -> bool {
 
 /// Asks the client to leave (RFC 9112, section 9.6). The other options of the response's `Connection` stay: they say which
 /// fields are meant for the next hop alone, and whoever sends `Upgrade` has to list it (RFC 9110, sections 7.6.1 and 7.8).
-pub(crate) fn say_close(headers: &mut HeaderMap) {
+///
+/// `version` is the request's. For a client of HTTP/1.0 that keeps its connections hyper adds `keep-alive` to a response of
+/// HTTP/1.1, whatever else it says, and the client believes that. A response of HTTP/1.0 it leaves alone.
+pub(crate) fn say_close<B>(response: &mut Response<B>, version: Version) {
+    if version == Version::HTTP_10 {
+        *response.version_mut() = Version::HTTP_10;
+    }
+    let headers = response.headers_mut();
     let close = match headers.contains_key(CONNECTION) {
         false => HeaderValue::from_static("close"),
         true => close_beside_others(headers),
@@ -169,13 +179,14 @@ mod tests {
     use crate::cases;
 
     fn said(values: &[Vec<u8>]) -> Vec<HeaderValue> {
-        let mut headers = HeaderMap::new();
+        let mut response = Response::new(());
         for value in values {
             if let Ok(value) = HeaderValue::from_bytes(value) {
-                headers.append(CONNECTION, value);
+                response.headers_mut().append(CONNECTION, value);
             }
         }
-        say_close(&mut headers);
+        say_close(&mut response, Version::HTTP_11);
+        let headers = response.headers();
         headers.get_all(CONNECTION).iter().cloned().collect()
     }
 

@@ -27,6 +27,6 @@ pub(crate) use rules::{is_probe, retry_after, unavailable};
 #[cfg(feature = "hyper")]
 pub(crate) use {
     ending::Fate,
-    hold::{Hold, leaves_http, say_close},
+    hold::{Hold, is_http1, leaves_http, say_close},
     long::keep_for_close,
 };

@@ -55,7 +55,7 @@ where
                 let head = RequestHead::from(&request);
                 let mut response = (self.rules.reject)(head, retry_after());
                 if is_http1(request.version()) {
-                    say_close(response.headers_mut());
+                    say_close(&mut response, request.version());
                 }
                 return ResponseFuture::refused(response);
             }
