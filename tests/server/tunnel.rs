@@ -9,7 +9,7 @@ use hyper::client::conn::http2;
 use hyper::ext::Protocol;
 use hyper::{Method, Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lameduck::{Moment, Plan, Server, close_websocket};
+use lameduck::{Moment, Plan, close_websocket};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as ClientMessage;
@@ -39,14 +39,8 @@ async fn a_websocket_over_http2_is_counted_told_or_cut() {
             })
         };
         let (shutdown, handle) = coordinator(Plan::immediate());
-        let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        Server::new(&handle)
-            .http2(|http2| {
-                http2.enable_connect_protocol();
-            })
-            .serve(listener, Router::new().route("/", any(chat)));
-        ready(&handle).await;
+        // It offers extended CONNECT unasked, or the client could not send one.
+        let (address, _) = start(Router::new().route("/", any(chat)), &handle).await;
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await

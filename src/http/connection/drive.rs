@@ -37,6 +37,8 @@ impl Default for Builders {
         http1.timer(TokioTimer::new());
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2.timer(TokioTimer::new());
+        // WebSockets over HTTP/2 (RFC 8441): `axum::serve` offers them, too.
+        http2.enable_connect_protocol();
         Builders { http1, http2 }
     }
 }

@@ -55,7 +55,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | timeouts | those of [`Timeouts`] |
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
 /// | upgrades during the shutdown | accepted |
-/// | HTTP/1, HTTP/2 | hyper's own, without its header timer |
+/// | HTTP/1, HTTP/2 | hyper's own, without its header timer, and with extended CONNECT (WebSockets over HTTP/2) |
 #[must_use = "it serves only when `serve` is called"]
 pub struct Server<X = (), H = ()> {
     pub(crate) handle: ShutdownHandle,
