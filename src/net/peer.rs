@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt::{self, Debug};
 use std::net::SocketAddr;
 
+use crate::plain;
+
 /// What a listener gave with a connection.
 ///
 /// An address is kept in place, because nearly all are. Anything else is put on the heap: if it were the tail of what the
@@ -26,7 +28,8 @@ impl Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Address(address) => address.fmt(f),
-            Peer::Other(peer) => peer.fmt(f),
+            // It may come from outside: a header of the PROXY protocol, a path in the file system.
+            Peer::Other(peer) => f.write_str(&plain::name(format_args!("{peer:?}"))),
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::terms::RequestNames;
 use crate::drain::Generation;
+use crate::plain;
 
 /// Where a request is kept: the first is 1.
 pub(crate) type Place = NonZero<u32>;
@@ -79,11 +80,11 @@ impl Named {
         }
     }
 
-    /// Method and path, without the query: tokens live there.
+    /// Method and path, without the query: tokens live there. Both are the client's, so they are cut and made plain.
     pub(crate) fn name(&self) -> String {
         match &self.path {
-            Some(path) => format!("{} {}", self.method, path.path()),
-            None => self.method.to_string(),
+            Some(path) => plain::name(format_args!("{} {}", self.method, path.path())),
+            None => plain::name(format_args!("{}", self.method)),
         }
     }
 }
@@ -159,6 +160,7 @@ mod tests {
             let name = |names| Named::new(&request, Generation::Early, names).name();
 
             let path = target.split(['?', '#']).next().unwrap();
+            let path = path.replace(|it| !plain::is_plain(it), "\u{fffd}");
             assert_eq!(name(RequestNames::MethodAndPath), format!("GET {path}"));
             assert_eq!(name(RequestNames::Method), "GET");
         });

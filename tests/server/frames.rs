@@ -78,8 +78,8 @@ impl Frame {
 
 /// Any frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[..], &[kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
 /// A frame that the server has sent.

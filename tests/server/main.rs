@@ -29,6 +29,8 @@ mod http2;
 mod idle_ends;
 mod linger;
 mod listener;
+#[cfg(unix)]
+mod names;
 mod panics;
 mod races;
 mod request_bodies;

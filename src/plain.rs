@@ -1,0 +1,92 @@
+//! Text from outside, as a terminal and a log may show it.
+//!
+//! A client chooses the path and the method that a report names its request by. So a name is short, and has no character that
+//! moves a cursor, ends a line, or changes the direction of the text around it.
+
+use std::fmt::{self, Write};
+
+/// How many characters a name has at most.
+const LONGEST: usize = 200;
+
+/// In place of a character that is not plain.
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+/// Whether a character only stands for itself: no control, line end, or mark or override of direction (UAX #9).
+pub(crate) fn is_plain(it: char) -> bool {
+    let line_end = matches!(it, '\u{2028}' | '\u{2029}');
+    let direction = matches!(
+        it,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    !it.is_control() && !line_end && !direction
+}
+
+/// A name from outside: plain, and cut if it is long.
+pub(crate) fn name(text: fmt::Arguments<'_>) -> String {
+    let mut name = Name::default();
+    // It fails when it has enough.
+    if name.write_fmt(text).is_err() {
+        name.text.push('…');
+    }
+    name.text
+}
+
+/// Takes characters until it is full: nobody makes the whole of a long text first.
+#[derive(Default)]
+struct Name {
+    text: String,
+    length: usize,
+}
+
+impl Write for Name {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for it in text.chars() {
+            if self.length == LONGEST {
+                return Err(fmt::Error);
+            }
+            self.length += 1;
+            self.text.push(if is_plain(it) { it } else { REPLACEMENT });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cases;
+
+    #[test]
+    fn name_is_cut_at_a_character_when_it_is_too_long() {
+        let fits = "ä".repeat(LONGEST);
+        let long = "ä".repeat(LONGEST + 1);
+
+        assert_eq!(name(format_args!("{fits}")), fits);
+        assert_eq!(name(format_args!("{long}")), format!("{fits}…"));
+        assert_eq!(name(format_args!("GET {}", "a".repeat(60_000))).len(), 203);
+    }
+
+    #[test]
+    fn what_moves_a_cursor_or_turns_a_text_is_replaced() {
+        let odd = "/\u{202e}gpj\u{2069}\u{9b}2J\r\n\u{200f}\u{61c}\u{feff}x";
+
+        assert_eq!(name(format_args!("{odd}")), "/�gpj��2J����\u{feff}x");
+    }
+
+    #[test]
+    fn any_name_is_short_and_plain_and_a_good_one_stays() {
+        let odd = "[\u{0}-\u{20}\u{7f}-\u{a0}\u{61c}\u{200b}-\u{2070}a-z]{0,300}";
+        let texts = prop_oneof![odd, any::<String>()];
+        cases::check(1_000, texts, |text| {
+            let name = name(format_args!("{text}"));
+
+            assert!(name.chars().count() <= LONGEST + 1, "{name:?}");
+            assert!(name.chars().all(is_plain), "{name:?}");
+            if text.chars().count() <= LONGEST && text.chars().all(is_plain) {
+                assert_eq!(name, text);
+            }
+        });
+    }
+}
