@@ -2,23 +2,57 @@
 
 use std::sync::{Arc, Weak};
 
-/// Knows what others own for as long as they do. What is gone is swept out when the list has doubled.
+/// Knows what others own for as long as they do, in no order.
 ///
-/// A `Weak` keeps the memory of what is gone, so a short list is swept soon.
+/// A `Weak` keeps the memory of what is gone, so each addition looks at a few entries, in turn, and removes those that are
+/// gone. So the list has at most about as many of them as of the others, and what a spike has left is given back by the
+/// additions that follow.
 pub(crate) struct Weaks<T: ?Sized> {
     all: Vec<Weak<T>>,
-    sweep_at: usize,
+    /// Which is looked at next.
+    next: usize,
 }
 
-const SMALL: usize = 4;
+/// How many entries that are there an addition passes. With one, the list could grow as fast as it is looked through.
+const LOOKS: usize = 2;
+
+/// How many entries an addition removes at most: it happens under a lock, and whoever is accepted waits for it.
+const REMOVALS: usize = 256;
+
+/// A list that is shorter than this part of its room gives half of it back.
+const SPARSE: usize = 4;
 
 impl<T: ?Sized> Weaks<T> {
     pub(crate) fn add(&mut self, one: &Arc<T>) {
-        if self.all.len() >= self.sweep_at {
-            self.all.retain(|one| one.strong_count() > 0);
-            self.sweep_at = (self.all.len() * 2).max(SMALL);
-        }
+        self.sweep();
         self.all.push(Arc::downgrade(one));
+    }
+
+    /// Looks at some entries, and removes those that are gone.
+    fn sweep(&mut self) {
+        let mut looks = LOOKS;
+        let mut removals = REMOVALS;
+        while looks > 0 && removals > 0 {
+            match self.all.get(self.next) {
+                Some(one) if one.strong_count() > 0 => {
+                    self.next += 1;
+                    looks -= 1;
+                }
+                Some(_) => {
+                    self.all.swap_remove(self.next);
+                    removals -= 1;
+                    // Where one is gone, more may be.
+                    looks += 1;
+                }
+                None => {
+                    self.next = 0;
+                    looks -= 1;
+                }
+            }
+        }
+        if self.all.len() < self.all.capacity() / SPARSE {
+            self.all.shrink_to(self.all.capacity() / 2);
+        }
     }
 
     /// Those that are there. Let go of a lock on the list before they are dropped: it may be for the last time.
@@ -31,17 +65,26 @@ impl<T: ?Sized> Default for Weaks<T> {
     fn default() -> Self {
         Weaks {
             all: Vec::new(),
-            sweep_at: SMALL,
+            next: 0,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::cases;
+
+    fn sorted(weaks: &Weaks<u32>) -> Vec<u32> {
+        let mut all: Vec<_> = weaks.all().iter().map(|one| **one).collect();
+        all.sort_unstable();
+        all
+    }
 
     #[test]
-    fn what_is_gone_is_swept_out_when_the_list_has_doubled() {
+    fn what_is_gone_is_removed_while_others_come() {
         let mut weaks = Weaks::default();
         let stay: Vec<_> = (0..100).map(Arc::new).collect();
         stay.iter().for_each(|one| weaks.add(one));
@@ -51,7 +94,49 @@ mod tests {
             assert!(weaks.all.len() <= 2 * stay.len());
         }
 
-        let all: Vec<_> = weaks.all().iter().map(|one| **one).collect();
-        assert_eq!(all, (0..100).collect::<Vec<_>>());
+        assert_eq!(sorted(&weaks), (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_spike_has_left_is_given_back_by_those_that_come_later() {
+        let mut weaks = Weaks::default();
+        let spike: Vec<_> = (0..20_000).map(Arc::new).collect();
+        spike.iter().for_each(|one| weaks.add(one));
+        let at_peak = weaks.all.capacity();
+        drop(spike);
+
+        let stay: Vec<_> = (0..100).map(Arc::new).collect();
+        stay.iter().for_each(|one| weaks.add(one));
+
+        assert!(at_peak >= 20_000);
+        assert!(weaks.all.len() <= 2 * stay.len(), "{}", weaks.all.len());
+        let room = weaks.all.capacity();
+        assert!(room <= 2 * SPARSE * stay.len(), "{room}");
+        assert_eq!(sorted(&weaks), (0..100).collect::<Vec<_>>());
+    }
+
+    // Whoever comes and goes: those that are there are known, each once, and the others do not pile up.
+    #[test]
+    fn those_that_are_there_are_known_whoever_comes_and_goes() {
+        let steps = prop::collection::vec((any::<bool>(), any::<u16>()), 0..500);
+        cases::check(300, steps, |steps| {
+            let mut weaks = Weaks::default();
+            let mut there: Vec<Arc<u32>> = Vec::new();
+            let mut most = 0;
+            for (number, (comes, which)) in (0..).zip(steps) {
+                if comes || there.is_empty() {
+                    there.push(Arc::new(number));
+                    weaks.add(there.last().unwrap());
+                } else {
+                    there.swap_remove(usize::from(which) % there.len());
+                }
+                most = most.max(there.len());
+
+                let mut expected: Vec<_> = there.iter().map(|one| **one).collect();
+                expected.sort_unstable();
+                assert_eq!(sorted(&weaks), expected);
+                assert!(weaks.all.len() <= 2 * most + 1);
+            }
+        });
     }
 }
