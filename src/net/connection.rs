@@ -259,9 +259,8 @@ impl Connection {
         let plan = &shared.plan;
         let closes = self.handle.phase() >= Some(Phase::Close);
         let begun = closes.then(|| shared.begun_at(Phase::Close)).flatten();
-        // An idle connection's own moment in the linger: otherwise all of them would end at once. A new one is about to be used.
-        let fresh_until = self.since + plan.linger();
-        let end = |begun| fresh_until.max(begun + spread::moment(plan.linger(), self.lot));
+        // An idle connection's own moment in the linger: otherwise all of them would end at once.
+        let end = |begun| begun + spread::moment(plan.linger(), self.lot);
         Some(Leave {
             since,
             // From the whole window, however late it came. Those that come after theirs are asked at once.
@@ -284,15 +283,19 @@ impl Connection {
         self.tell(|exit| exit.delivered(unacknowledged, now));
     }
 
-    /// Our side is closed.
-    pub(crate) fn shut(&self) {
+    /// Our side is about to be closed. What the client has not acknowledged, if that decides whether to linger.
+    pub(crate) fn undelivered(&self) -> Option<u32> {
         let asks = {
             let exit = &self.life().exit;
             exit.minds_delivery() && exit.closes_idle()
         };
-        let unacknowledged = if asks { self.unacknowledged() } else { None };
+        asks.then(|| self.unacknowledged()).flatten()
+    }
+
+    /// Our side is closed.
+    pub(crate) fn shut(&self, undelivered: Option<u32>) {
         let now = Instant::now();
-        self.tell(|exit| exit.shut(unacknowledged, now));
+        self.tell(|exit| exit.shut(undelivered, now));
     }
 
     /// The connection leaves HTTP. Its next owner is seen from its first poll on.
@@ -354,11 +357,16 @@ impl Connection {
     pub(crate) fn abandoned(&self) {
         let lost = {
             let exit = &self.life().exit;
-            !exit.is_upgraded() && exit.in_flight() + exit.unfinished() > 0
+            if exit.is_upgraded() || !self.is_counted() {
+                return;
+            }
+            exit.in_flight() + exit.unfinished() > 0
         };
-        if lost && self.is_counted() {
+        if lost {
             let connection = self.name();
             tracing::warn!(target: "lameduck", connection, "its task was dropped: what was in flight on it is cut");
+        }
+        if lost || !self.is_serving() {
             self.end_now(true);
         }
     }

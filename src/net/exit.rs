@@ -19,9 +19,10 @@ use super::timeouts::{Limit, Timeouts};
 /// it has just sent when a GOAWAY comes in the same instant. So the GOAWAY comes when the first requests have been answered.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How often the kernel is asked how much of a response the client has acknowledged. A client that reads at all has done so
-/// by then, and each question costs some microseconds.
-const LOOK: Duration = Duration::from_millis(250);
+/// When the kernel is asked again how much of a response the client has acknowledged: as soon as a network's round trip takes,
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// and later more seldom, because each question costs some microseconds. So a client that reads is noticed in good time.
+const LAST_LOOK: Duration = Duration::from_millis(250);
 
 /// What is known of a connection's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,8 @@ pub(crate) struct Leave {
     pub(crate) moment: Instant,
     /// When it ends, if it is idle by then. Known once connections are to end (in Close); then its moment has come as well.
     pub(crate) end: Option<Instant>,
-    /// How long after the end of a response it ends, if that response's head could not ask.
+    /// How long it is kept for a request that may be on its way: behind a response whose head could not ask, and when it is
+    /// new.
     pub(crate) linger: Duration,
 }
 
@@ -210,9 +212,19 @@ struct Linger {
     looked: Option<Instant>,
     /// What it said.
     unacknowledged: Option<u32>,
-    /// The client has ended its side.
-    client_ended: bool,
+    /// Only what has not been acknowledged is waited for, and not the client's end: we ended it when it was idle, or the
+    /// client has ended its side.
+    delivers_only: bool,
     discarded: usize,
+}
+
+impl Linger {
+    /// When the kernel is to be asked again.
+    fn next_look(&self) -> Option<Instant> {
+        let looked = self.looked.unwrap_or(self.since);
+        let lingered = looked.saturating_duration_since(self.since);
+        after(looked, lingered.clamp(FIRST_LOOK, LAST_LOOK))
+    }
 }
 
 impl Exit {
@@ -493,8 +505,8 @@ impl Exit {
     pub(crate) fn client_ended(&mut self) {
         match &mut self.closing {
             Closing::Open => self.closing = Closing::Ended,
-            Closing::Lingering(linger) if !linger.client_ended => {
-                linger.client_ended = true;
+            Closing::Lingering(linger) if !linger.delivers_only => {
+                linger.delivers_only = true;
                 // So that the kernel is asked once more.
                 (linger.looked, linger.unacknowledged) = (None, None);
                 self.wake = true;
@@ -529,10 +541,10 @@ impl Exit {
 
     /// Our side is closed. `unacknowledged` is what the client has not acknowledged, where that is known.
     pub(crate) fn shut(&mut self, unacknowledged: Option<u32>, now: Instant) {
-        let client_ended = match self.closing {
+        let delivers_only = match self.closing {
             Closing::Open => false,
-            // Nothing more comes that could be answered with a reset: it is over, unless something of ours is on its way.
-            Closing::Ended if unacknowledged.is_some_and(|bytes| bytes > 0) => false,
+            // It is over, unless something of ours is on its way.
+            Closing::Ended if unacknowledged.is_some_and(|bytes| bytes > 0) => true,
             Closing::Ended => {
                 self.closing = Closing::Over;
                 return;
@@ -544,7 +556,7 @@ impl Exit {
             active: now,
             looked: None,
             unacknowledged,
-            client_ended,
+            delivers_only,
             discarded: 0,
         });
         self.wake = true;
@@ -673,7 +685,12 @@ impl Exit {
             self.ends_at = None;
             return;
         }
-        let lingers = if self.busy { now + leave.linger } else { end };
+        let lingers = match (self.busy, self.requested) {
+            (true, _) => now + leave.linger,
+            // A new one is about to be used.
+            (false, 0) => end.max(self.opened + leave.linger),
+            (false, _) => end,
+        };
         self.ending = now >= *self.ends_at.get_or_insert(lingers);
     }
 
@@ -782,16 +799,12 @@ impl Exit {
         if self.leave.is_none() {
             return due_at(after(linger.since, time), now, Act::Drop);
         }
-        let inactive = match linger.client_ended {
+        let inactive = match linger.delivers_only {
             true => Some(linger.looked.unwrap_or(now)),
             false => after(linger.active, time),
         };
         match linger.unacknowledged {
-            Some(1..) => due_at(
-                after(linger.looked.unwrap_or(linger.since), LOOK),
-                now,
-                Act::AskSocket,
-            ),
+            Some(1..) => due_at(linger.next_look(), now, Act::AskSocket),
             // Not yet asked when it could matter.
             _ if linger.looked < inactive => due_at(inactive, now, Act::AskSocket),
             _ => due_at(inactive, now, Act::Drop),

@@ -234,7 +234,7 @@ mod tests {
             let mut task = task::spawn(Watched::new(Raw::new(pending::<()>()), Arc::clone(&state)));
             assert_pending!(task.poll());
             if lingers {
-                state.shut();
+                state.shut(None);
             }
 
             let shared = &state.handle.shared;

@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::routing::{any, post};
 use futures_util::future::join_all;
+
 use http_body_util::BodyExt;
 use lameduck::{Kind, Phase, Plan, Report, ShutdownHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -158,13 +159,25 @@ fn accepting(handle: &ShutdownHandle) -> (Router, UnboundedReceiver<Result<usize
         let guard = handle.guard().unwrap();
         tokio::spawn(async move {
             let _guard = guard;
-            let all = body.collect().await;
-            let length = all.map(|all| all.to_bytes().len());
-            let _ = sender.send(length.map_err(|error| error.to_string()));
+            let _ = sender.send(read(body).await.map_err(|error| error.to_string()));
         });
         StatusCode::ACCEPTED
     };
     (Router::new().route("/upload", post(accept)), received)
+}
+
+/// Reads as much as the body has by its length. Behind a response that keeps the connection hyper tells the end of a body only
+/// with the next message.
+async fn read(mut body: Body) -> Result<usize, axum::Error> {
+    let mut length = 0;
+    let all = body.size_hint().exact().map(|all| all as usize);
+    while Some(length) != all {
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        length += frame?.data_ref().map_or(0, |data| data.len());
+    }
+    Ok(length)
 }
 
 const TOTAL: usize = 240;

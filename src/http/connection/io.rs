@@ -333,8 +333,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
             return Pin::new(&mut self.inner).poll_shutdown(cx);
         }
         if !self.state.life().exit.is_shut() {
+            // Before our end is among it.
+            let undelivered = self.state.undelivered();
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            self.state.shut();
+            self.state.shut(undelivered);
         }
         if !self.state.life().exit.is_over() {
             ready!(self.poll_discard(cx));
