@@ -11,11 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::frames::{Frames, Seen};
-use super::messages::Messages;
+use super::messages::{Messages, ends_head};
 use super::sniff::Sniffed;
 use crate::net::connection::Connection;
 use crate::net::exit::{EndReading, Exit, Protocol, Receiving};
-use crate::net::requests::Framing;
 use crate::net::watched::look_again;
 
 /// How much of what is discarded is read at once.
@@ -37,6 +36,8 @@ pub struct Io<I> {
 /// What follows the bytes, once the version is known.
 enum Follow {
     Nothing,
+    /// The version is known, and what told it has not been followed.
+    Http1Begins,
     Http1(Messages),
     Http2(Box<Frames>),
 }
@@ -105,8 +106,18 @@ impl<I> Io<I> {
                 }
             }
             Follow::Http2(_) => self.received_frames(bytes),
+            Follow::Http1Begins => self.received_first(bytes),
             Follow::Nothing => {}
         }
+    }
+
+    #[cold]
+    fn received_first(&mut self, bytes: &[u8]) {
+        let mut messages = Messages::default();
+        messages.read_first(self.sniffed.bytes(), bytes);
+        let receiving = messages.receiving();
+        self.follow = Follow::Http1(messages);
+        self.state.tell(|exit| exit.receiving(receiving));
     }
 
     #[inline(never)]
@@ -168,7 +179,9 @@ impl<I> Io<I> {
     #[inline]
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         match &self.follow {
-            Follow::Http1(_) | Follow::Nothing if !self.sniffed.is_left() => false,
+            Follow::Http1(_) | Follow::Http1Begins | Follow::Nothing if !self.sniffed.is_left() => {
+                false
+            }
             _ => self.give_now(buf),
         }
     }
@@ -201,7 +214,12 @@ impl<I: AsyncRead + Unpin> Io<I> {
             let mut buf = self.sniffed.free();
             match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
                 Poll::Ready(read) => read?,
-                Poll::Pending => return self.poll_end(cx).map(|()| Ok(None)),
+                Poll::Pending => {
+                    if !self.sniffed.bytes().is_empty() {
+                        self.state.tell(|exit| exit.receiving(Receiving::Head));
+                    }
+                    return self.poll_end(cx).map(|()| Ok(None));
+                }
             }
             let read = buf.filled().len();
             if read == 0 {
@@ -213,7 +231,6 @@ impl<I: AsyncRead + Unpin> Io<I> {
                 return Poll::Ready(Ok(Some(self.speak(Protocol::Http1))));
             }
             self.sniffed.fill(read);
-            self.state.tell(|exit| exit.receiving(Receiving::Head));
         }
     }
 
@@ -223,9 +240,14 @@ impl<I: AsyncRead + Unpin> Io<I> {
         self.follow = match protocol {
             // The preface is its own affair.
             Protocol::Http2 => Follow::Http2(Box::default()),
+            // More than was sniffed has to come.
+            _ if self.sniffed.is_full() && !ends_head(self.sniffed.bytes()) => {
+                receiving = Receiving::Head;
+                Follow::Http1Begins
+            }
             _ => {
                 let mut messages = Messages::default();
-                messages.read(self.sniffed.bytes(), Framing::default);
+                messages.read_first(self.sniffed.bytes(), &[]);
                 receiving = messages.receiving();
                 Follow::Http1(messages)
             }
@@ -385,6 +407,7 @@ mod tests {
     use crate::handle::ShutdownHandle;
     use crate::net::exit::Leave;
     use crate::net::group::Group;
+    use crate::net::requests::Framing;
     use crate::net::terms::Terms;
     use crate::plan::Plan;
 

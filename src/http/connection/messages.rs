@@ -18,6 +18,18 @@ pub(crate) struct Messages {
     assumed: bool,
 }
 
+/// Whether a head that begins here has no body, as nearly all that begin like this: GET, HEAD, OPTIONS.
+#[inline]
+const fn is_bodiless(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'G' | b'H' | b'O', ..])
+}
+
+/// Whether these bytes end like a head.
+#[inline]
+pub(crate) const fn ends_head(bytes: &[u8]) -> bool {
+    matches!(bytes, [.., b'\r', b'\n', b'\r', b'\n'])
+}
+
 #[derive(Debug, Default)]
 enum Place {
     /// Between two messages.
@@ -73,14 +85,24 @@ impl Messages {
     /// client is elsewhere now.
     #[inline]
     pub(crate) fn read(&mut self, bytes: &[u8], latest: impl FnOnce() -> Framing) -> bool {
-        // A whole head without a body, as nearly all are that begin like this: GET, HEAD, OPTIONS.
-        if let (Place::Between, false, [b'G' | b'H' | b'O', .., b'\r', b'\n', b'\r', b'\n']) =
-            (&self.place, self.assumed, bytes)
-        {
-            self.assumed = true;
-            return false;
+        if let (Place::Between, false) = (&self.place, self.assumed) {
+            // A whole head, and nothing else.
+            if is_bodiless(bytes) && ends_head(bytes) {
+                self.assumed = true;
+                return false;
+            }
         }
         self.read_otherwise(bytes, latest)
+    }
+
+    /// Follows the first bytes that come behind those that told the version.
+    pub(crate) fn read_first(&mut self, sniffed: &[u8], bytes: &[u8]) {
+        if is_bodiless(sniffed) && ends_head(bytes) {
+            self.assumed = true;
+            return;
+        }
+        self.read_otherwise(sniffed, Framing::default);
+        self.read_otherwise(bytes, Framing::default);
     }
 
     #[inline(never)]
@@ -88,10 +110,7 @@ impl Messages {
         let before = self.receiving();
         if std::mem::take(&mut self.assumed) {
             self.place = Place::behind_head(latest());
-            // The same again.
-            if let (Place::Between, [b'G' | b'H' | b'O', .., b'\r', b'\n', b'\r', b'\n']) =
-                (&self.place, bytes)
-            {
+            if matches!(self.place, Place::Between) && is_bodiless(bytes) && ends_head(bytes) {
                 self.assumed = true;
                 return false;
             }

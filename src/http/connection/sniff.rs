@@ -38,6 +38,11 @@ impl Sniffed {
         self.filled += read as u8;
     }
 
+    /// Whether there was no room for more.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.filled as usize == PREFACE.len()
+    }
+
     /// Whether there is something to give back: for the first read.
     #[inline]
     pub(crate) const fn is_left(&self) -> bool {
