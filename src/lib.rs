@@ -53,12 +53,13 @@
 //!
 //! # Features
 //!
-//! The first three are on by default. Without them there is the core: coordinator, plan, hooks, tasks, guards, moments, report.
+//! `tower`, `net`, `hyper` and `signal` are on by default. Without them there is the core: coordinator, plan, hooks, tasks, guards, moments, report.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `tower` | the layer and the probes |
-//! | `hyper` | the server and the connection adapter; includes `tower` |
+//! | `net` | listeners and connections of any protocol: [`bind`], [`ConnectionGroup`]; no HTTP |
+//! | `hyper` | the HTTP server; includes `tower` and `net` |
 //! | `signal` | signals and the watchdog, on Unix |
 //! | `axum` | [`Moment`] and [`ShutdownHandle`] as arguments of axum's handlers |
 //! | `metrics` | phase, in flight, refused, cut and more, for the recorder of the crate `metrics` |
@@ -102,7 +103,15 @@ mod metrics;
 #[cfg(all(test, lameduck_loom))]
 mod model;
 mod moment;
-#[cfg(feature = "hyper")]
+#[cfg(feature = "net")]
+#[cfg_attr(
+    not(feature = "hyper"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "what only HTTP asks of a connection"
+    )
+)]
 mod net;
 mod panic;
 mod phase;
@@ -147,11 +156,12 @@ pub use crate::http::{
     connection::io::Io,
     server::{Server, Serving, serve, serve_admin},
 };
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub use crate::net::{Accept, ConnectionGroup, GracefulConnection, Raw, Watched, bind};
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
-pub use crate::net::{
-    Accept, ConnectionGroup, GracefulConnection, Raw, RequestNames, Timeouts, Watched, bind,
-};
+pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
 pub use coordinator::ShutdownCoordinator;
 pub use drain::DrainGuard;
 #[cfg(feature = "tower")]

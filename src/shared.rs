@@ -273,7 +273,7 @@ impl Shared {
     }
 
     /// Requests are served here, so a shutdown has to wait until they are routed elsewhere.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "net", feature = "tower"))]
     pub(crate) fn declare_serving(&self) {
         self.state().serving = true;
     }
@@ -334,7 +334,7 @@ impl Shared {
     }
 
     /// Adds a server. It is told of every stage that comes, and must look itself at the one that is.
-    #[cfg(feature = "hyper")]
+    #[cfg(feature = "net")]
     pub(crate) fn add_source(&self, source: &Arc<dyn Source>) {
         self.sources().add(source);
     }

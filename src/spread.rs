@@ -8,7 +8,7 @@ use crate::random;
 /// Where lots come from: one seed for all.
 pub(crate) struct Lots {
     seed: AtomicU64,
-    #[cfg(feature = "hyper")]
+    #[cfg(feature = "net")]
     servers: AtomicU64,
     others: AtomicU64,
 }
@@ -17,7 +17,7 @@ impl Lots {
     pub(crate) fn new() -> Self {
         Lots {
             seed: AtomicU64::new(random::seed()),
-            #[cfg(feature = "hyper")]
+            #[cfg(feature = "net")]
             servers: AtomicU64::new(0),
             others: AtomicU64::new(0),
         }
@@ -29,7 +29,7 @@ impl Lots {
     }
 
     /// The seed of the next server, from which each of its connections gets its lot.
-    #[cfg(feature = "hyper")]
+    #[cfg(feature = "net")]
     pub(crate) fn next_server(&self) -> u64 {
         let seed = self.seed.load(Ordering::Relaxed);
         random::mix(seed, self.servers.fetch_add(1, Ordering::Relaxed))
@@ -75,7 +75,7 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "hyper")]
+    #[cfg(feature = "net")]
     #[test]
     fn servers_and_what_has_no_connection_draw_apart() {
         let lots = Lots::new();

@@ -71,7 +71,7 @@ impl Ledger {
     }
 
     /// Whether somebody who belongs to this lot has been told.
-    #[cfg(feature = "hyper")]
+    #[cfg(feature = "net")]
     pub(crate) fn knows(&self, lot: u64) -> bool {
         let lots = self.lots.lock().unwrap_or_else(PoisonError::into_inner);
         lots.contains(&lot)

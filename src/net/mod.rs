@@ -33,6 +33,4 @@ pub use graceful::GracefulConnection;
 pub use group::ConnectionGroup;
 pub use listener::{Accept, bind};
 pub use raw::Raw;
-pub use terms::RequestNames;
-pub use timeouts::Timeouts;
 pub use watched::Watched;

@@ -1,10 +1,9 @@
 //! The requests in flight on one connection, as the report names them.
 
+#[cfg(not(feature = "hyper"))]
+use std::fmt;
 use std::num::NonZero;
 
-use http::uri::PathAndQuery;
-use http::{Method, Request};
-use http_body::Body;
 use tokio::time::Instant;
 
 use super::terms::RequestNames;
@@ -32,28 +31,31 @@ pub(crate) enum Framing {
     Chunked,
 }
 
-impl Framing {
-    #[inline]
-    pub(crate) fn of(body: &impl Body) -> Self {
-        match body.is_end_stream() {
-            true => Framing::Empty,
-            false => Framing::of_some(body),
-        }
-    }
+/// What a connection asks of a request's head.
+pub(crate) trait Head {
+    fn framing(&self) -> Framing;
 
-    #[cold]
-    fn of_some(body: &impl Body) -> Self {
-        body.size_hint()
-            .exact()
-            .map_or(Framing::Chunked, Framing::Length)
+    /// What the report calls it.
+    fn label(&self, names: RequestNames) -> Label;
+}
+
+#[cfg(feature = "hyper")]
+pub(crate) use http_label::Label;
+
+/// Without HTTP nothing makes a request.
+#[cfg(not(feature = "hyper"))]
+pub(crate) enum Label {}
+
+#[cfg(not(feature = "hyper"))]
+impl fmt::Display for Label {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
     }
 }
 
 /// One of them.
 pub(crate) struct Named {
-    method: Method,
-    /// Not the whole URI: that is twice as large, and copied with each request.
-    path: Option<PathAndQuery>,
+    label: Label,
     pub(crate) generation: Generation,
     pub(crate) since: Instant,
     /// Drain does not wait for it.
@@ -62,30 +64,18 @@ pub(crate) struct Named {
 
 impl Named {
     #[inline]
-    pub(crate) fn new<B>(
-        request: &Request<B>,
-        generation: Generation,
-        names: RequestNames,
-    ) -> Self {
-        let path = match names {
-            RequestNames::MethodAndPath => request.uri().path_and_query().cloned(),
-            RequestNames::Method | RequestNames::Off => None,
-        };
+    pub(crate) fn new(request: &impl Head, generation: Generation, names: RequestNames) -> Self {
         Named {
-            method: request.method().clone(),
-            path,
             generation,
             since: Instant::now(),
             lasts: false,
+            label: request.label(names),
         }
     }
 
     /// Method and path, without the query: tokens live there. Both are the client's, so they are cut and made plain.
     pub(crate) fn name(&self) -> String {
-        match &self.path {
-            Some(path) => plain::name(format_args!("{} {}", self.method, path.path())),
-            None => plain::name(format_args!("{}", self.method)),
-        }
+        plain::name(format_args!("{}", self.label))
     }
 }
 
@@ -140,13 +130,68 @@ impl Requests {
     }
 }
 
-#[cfg(test)]
+/// The requests of HTTP.
+#[cfg(feature = "hyper")]
+mod http_label {
+    use std::fmt;
+
+    use http::uri::PathAndQuery;
+    use http::{Method, Request};
+    use http_body::Body;
+
+    use super::{Framing, Head, RequestNames};
+
+    /// Method and path, without the query: tokens live there.
+    pub(crate) struct Label {
+        method: Method,
+        /// Not the whole URI: that is twice as large, and copied with each request.
+        path: Option<PathAndQuery>,
+    }
+
+    impl fmt::Display for Label {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match &self.path {
+                Some(path) => write!(f, "{} {}", self.method, path.path()),
+                None => self.method.fmt(f),
+            }
+        }
+    }
+
+    #[cold]
+    fn framing_of_some(body: &impl Body) -> Framing {
+        let length = body.size_hint().exact();
+        length.map_or(Framing::Chunked, Framing::Length)
+    }
+
+    impl<B: Body> Head for Request<B> {
+        #[inline]
+        fn framing(&self) -> Framing {
+            match self.body().is_end_stream() {
+                true => Framing::Empty,
+                false => framing_of_some(self.body()),
+            }
+        }
+
+        #[inline]
+        fn label(&self, names: RequestNames) -> Label {
+            let path = match names {
+                RequestNames::MethodAndPath => self.uri().path_and_query().cloned(),
+                RequestNames::Method | RequestNames::Off => None,
+            };
+            Label {
+                method: self.method().clone(),
+                path,
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "hyper"))]
 mod tests {
-    use http::Version;
+    use http::{Request, Uri, Version};
 
     use super::*;
     use crate::cases;
-    use http::Uri;
 
     #[test]
     fn name_is_method_and_path_whatever_the_query() {
@@ -156,7 +201,7 @@ mod tests {
                 return;
             };
             let request = Request::builder().version(Version::HTTP_11).uri(uri);
-            let request = request.body(()).unwrap();
+            let request = request.body(String::new()).unwrap();
             let name = |names| Named::new(&request, Generation::Early, names).name();
 
             let path = target.split(['?', '#']).next().unwrap();

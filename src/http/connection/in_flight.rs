@@ -14,7 +14,7 @@ use crate::http::request::{
 };
 use crate::net::connection::Connection;
 use crate::net::exit::Exit;
-use crate::net::requests::{Framing, Named, Place};
+use crate::net::requests::{Framing, Head, Named, Place};
 use crate::net::terms::RequestNames;
 
 /// Held from a request's head to the end of its response's body.
@@ -66,7 +66,7 @@ impl InFlight {
         // HTTP/2 tells its requests apart, and h2 would take a lock to answer.
         let body = match self.state.is_http2() {
             true => Framing::Empty,
-            false => Framing::of(request.body()),
+            false => request.framing(),
         };
         self.place = self.state.begin(named, body);
         generation.is_some()
