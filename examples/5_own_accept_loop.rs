@@ -13,8 +13,8 @@ use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use lameduck::{Accept, ConnectionGroup, DrainLayer, Plan, ShutdownCoordinator, ShutdownHandle};
-use tokio::net::{TcpListener, TcpStream};
+use lameduck::{ConnectionGroup, DrainLayer, Plan, ShutdownCoordinator, ShutdownHandle};
+use tokio::net::TcpListener;
 use tower::Layer;
 
 #[tokio::main]
@@ -39,11 +39,12 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 async fn accept(listener: TcpListener, handle: ShutdownHandle) {
-    let connections = ConnectionGroup::new(&handle);
     let app = Router::new().route("/", get(|| async { "hello\n" }));
     let app = DrainLayer::new(&handle).layer(app);
-
-    let serve = |stream: TcpStream, peer| {
+    let connections = ConnectionGroup::new(&handle);
+    // Waits errors out, and closes the listener last and emptied: `None` is its end.
+    let mut accepting = connections.accept(listener);
+    while let Some((stream, peer)) = accepting.next().await {
         let service = TowerToHyperService::new(app.clone());
         let connection = auto::Builder::new(TokioExecutor::new())
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
@@ -52,16 +53,5 @@ async fn accept(listener: TcpListener, handle: ShutdownHandle) {
         if let Some(connection) = connections.watch(connection, peer) {
             tokio::spawn(connection);
         }
-    };
-
-    loop {
-        tokio::select! {
-            () = connections.closing() => break,
-            Ok((stream, peer)) = listener.accept() => serve(stream, peer),
-        }
-    }
-    // Closing a listener resets what is still in its queue: take that first.
-    for (stream, peer) in listener.close() {
-        serve(stream, peer);
     }
 }

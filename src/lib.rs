@@ -39,7 +39,7 @@
 //! | trigger at SIGTERM and SIGINT, and have a hard deadline | [`signal::listen`] |
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
 //! | keep somebody else's server | [`DrainLayer`] |
-//! | keep your own accept loop | [`ConnectionGroup`], [`Watched`] |
+//! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] |
 //! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
 //! | bound slow clients | [`Timeouts`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
@@ -69,7 +69,7 @@
 //!
 //! `README.md` compares the layer with the server, and says what goes into the manifest. `docs/phases.md` tells each phase
 //! in detail, and what bad input gets; `docs/kubernetes.md` what a cluster does meanwhile, and what to set for it;
-//! `docs/architecture.md` says how the crate is built. `examples/` is a course of nine, and a rolling update to watch.
+//! `docs/architecture.md` says how the crate is built. `examples/` is a course of ten, and a rolling update to watch.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Links to what a feature adds lead nowhere without it.
 #![cfg_attr(
@@ -158,7 +158,7 @@ pub use crate::http::{
 };
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
-pub use crate::net::{Accept, ConnectionGroup, GracefulConnection, Raw, Watched, bind};
+pub use crate::net::{Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Watched, bind};
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use crate::net::{terms::RequestNames, timeouts::Timeouts};

@@ -107,6 +107,51 @@ fn own_accept_loop_serves_and_leaves() {
 }
 
 #[test]
+fn own_accept_loop_goes_on_when_it_was_out_of_file_descriptors() {
+    let mut server = Process::example_with_files("own_accept_loop", &[ANYWHERE], SHORT, 24);
+    let address = word_after(&server.line(), "on");
+
+    let connections: Vec<_> = (0..40)
+        .map(|_| TcpStream::connect(&address).unwrap())
+        .collect();
+    server.wait_for_log("cannot accept for the moment");
+    drop(connections);
+    let hello = ask(&address, "GET /", "");
+    server.wait_for_log("accepting failed for a while");
+    server.signal("TERM");
+    let ended = server.wait();
+
+    assert!(hello.ends_with("hello\n"), "{hello}");
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    let warnings = ended.stderr.matches("cannot accept for the moment").count();
+    assert_eq!(warnings, 1, "{}", ended.stderr);
+}
+
+#[test]
+fn raw_tcp_echoes_and_says_goodbye() {
+    let mut server = Process::example("raw_tcp", &[ANYWHERE], SHORT);
+    let mut stream = TcpStream::connect(word_after(&server.line(), "on")).unwrap();
+
+    stream.write_all(b"hello\n").unwrap();
+    let mut echoed = [0; 6];
+    stream.read_exact(&mut echoed).unwrap();
+    server.signal("TERM");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    let ended = server.wait();
+
+    assert_eq!(&echoed, b"hello\n");
+    assert_eq!(rest, "bye\n");
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    for line in [
+        "connections after T0: 1 closed, 0 cut",
+        "long-lived: 1 told to end, 0 cut",
+    ] {
+        assert!(ended.stdout.contains(line), "{}", ended.stdout);
+    }
+}
+
+#[test]
 fn tls_serves_with_the_certificate_that_it_is_given() {
     let scratch = Scratch::new("example-tls");
     let (certificate, key) = (scratch.path("certificate.pem"), scratch.path("key.pem"));

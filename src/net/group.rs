@@ -6,9 +6,11 @@ use std::sync::{Arc, PoisonError};
 
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::accept::Accepting;
 use super::connection::{Connection, Home};
 use super::exit::{Exit, Protocol};
 use super::graceful::GracefulConnection;
+use super::listener::Accept;
 use super::peer::Peer;
 use super::raw::Raw;
 use super::terms::Terms;
@@ -18,6 +20,7 @@ use crate::handle::ShutdownHandle;
 use crate::moment::Moment;
 use crate::phase::Phase;
 use crate::random;
+use crate::reason::Reason;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
 use crate::sync::{Mutex, MutexGuard};
@@ -29,15 +32,48 @@ use crate::weaks::Weaks;
 /// the spread, and cut at Close's deadline. Requests are counted by a [`DrainLayer`](crate::DrainLayer) in front of the
 /// service, which also says `Connection: close`.
 ///
-/// Accept until [`closing`](ConnectionGroup::closing) is ready; then take what the kernel still holds, close the listener,
-/// and drop the group: the coordinator waits for that before it looks for the last connection. `examples/5_own_accept_loop.rs`
-/// is a whole one.
+/// ```no_run
+/// # #[cfg(feature = "hyper")]
+/// # mod example {
+/// # use axum::Router;
+/// # use hyper_util::rt::{TokioExecutor, TokioIo};
+/// # use hyper_util::server::conn::auto;
+/// # use hyper_util::service::TowerToHyperService;
+/// # use lameduck::{ConnectionGroup, DrainLayer, ShutdownHandle};
+/// # use tokio::net::TcpListener;
+/// # use tower::Layer;
+/// async fn accept(listener: TcpListener, app: Router, handle: ShutdownHandle) {
+///     let app = DrainLayer::new(&handle).layer(app);
+///     let connections = ConnectionGroup::new(&handle);
+///     let mut accepting = connections.accept(listener);
+///     while let Some((stream, peer)) = accepting.next().await {
+///         let connection = auto::Builder::new(TokioExecutor::new())
+///             .serve_connection_with_upgrades(
+///                 TokioIo::new(stream),
+///                 TowerToHyperService::new(app.clone()),
+///             )
+///             .into_owned();
+///         // Counted here, before the task is spawned.
+///         if let Some(connection) = connections.watch(connection, peer) {
+///             tokio::spawn(connection);
+///         }
+///     }
+/// }
+/// # }
+/// ```
+///
+/// [`accept`](ConnectionGroup::accept) closes the listener as [`serve`](crate::serve) does. Where that does not fit, accept
+/// by hand until [`closing`](ConnectionGroup::closing) is ready; then take what the kernel still holds, close the listener
+/// ([`Accept::close`] does both), and drop the group: the coordinator waits for that before it looks for the last connection.
+/// An error of `accept` is not the listener's end as a rule: it may be out of file descriptors for a moment.
 ///
 /// What [`serve`](crate::serve) does beyond this: it follows an HTTP/1 connection's bytes, so that none are thrown away when
 /// it closes, and an upgraded connection stays counted.
 pub struct ConnectionGroup {
+    /// Close waits for it. Whoever accepts has it.
+    ticket: Mutex<Option<Ticket>>,
+    name: String,
     group: Arc<Group>,
-    _listener: Option<Ticket>,
 }
 
 impl ConnectionGroup {
@@ -46,9 +82,31 @@ impl ConnectionGroup {
     pub fn new(handle: &ShutdownHandle) -> Self {
         handle.shared.declare_serving();
         ConnectionGroup {
-            _listener: handle.shared.tracker().take(Class::Listener),
+            ticket: Mutex::new(handle.shared.tracker().take(Class::Listener)),
+            name: "server".to_owned(),
             group: Group::new(handle, true, Terms::default()),
         }
+    }
+
+    /// What logs and the report call it. By default `server`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Accepts from `listener` as [`serve`](crate::serve) does, to the end of Close. [`Accepting::next`] gives each
+    /// connection.
+    ///
+    /// Close waits until the listener is closed, so call [`next`](Accepting::next) until it gives `None`, or drop what this
+    /// returns.
+    pub fn accept<L: Accept>(&self, listener: L) -> Accepting<L> {
+        let ticket = self
+            .ticket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        Accepting::new(&self.group, self.name.clone(), listener, ticket)
     }
 
     /// Ready when it is time to close the listener: at the end of Close, when what stood before is gone.
@@ -80,15 +138,11 @@ impl ConnectionGroup {
     /// # use lameduck::{ConnectionGroup, ShutdownHandle};
     /// # use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     /// # use tokio::net::TcpListener;
-    /// # async fn example(listener: TcpListener, handle: ShutdownHandle) -> std::io::Result<()> {
-    /// let group = ConnectionGroup::new(&handle);
-    /// let mut closing = std::pin::pin!(group.closing());
-    /// loop {
-    ///     let (stream, peer) = tokio::select! {
-    ///         accepted = listener.accept() => accepted?,
-    ///         () = &mut closing => break,
-    ///     };
-    ///     let connection = group.watch_raw(peer, async move |mut moment| {
+    /// # async fn example(listener: TcpListener, handle: ShutdownHandle) {
+    /// let connections = ConnectionGroup::new(&handle).name("echo");
+    /// let mut accepting = connections.accept(listener);
+    /// while let Some((stream, peer)) = accepting.next().await {
+    ///     let connection = connections.watch_raw(peer, async move |mut moment| {
     ///         let mut stream = BufReader::new(stream);
     ///         let mut line = String::new();
     ///         loop {
@@ -109,7 +163,6 @@ impl ConnectionGroup {
     ///         tokio::spawn(connection);
     ///     }
     /// }
-    /// # Ok(())
     /// # }
     /// ```
     ///
@@ -203,6 +256,18 @@ impl Group {
     /// Whether no shutdown has begun.
     pub(crate) fn is_serving(&self) -> bool {
         self.handle.shared.tracker().is_serving()
+    }
+
+    /// Whether the shutdown has begun before the server has.
+    pub(crate) fn comes_late(&self) -> bool {
+        self.counted && !self.is_serving()
+    }
+
+    /// The server cannot go on, which triggers the shutdown.
+    pub(crate) fn server_failed(&self, name: &str, error: String) {
+        tracing::error!(target: "lameduck", server = %name, %error, "server failed");
+        let name = name.to_owned();
+        self.handle.shutdown(Reason::ServerFailed { name, error });
     }
 
     /// Ready when the listener should close.

@@ -1,7 +1,7 @@
 //! One connection, whatever its protocol: counted before its task is spawned, asked to close at its own moment of the spread,
 //! and cut at Close's deadline.
 //!
-//! - `listener` is what a server accepts from, `syn_filter` what comes before its close.
+//! - `listener` is what a server accepts from, `accept` the loop that does, `syn_filter` what comes before its close.
 //! - `group` keeps the connections of one server; `connection` is what the parts of one connection share.
 //! - `exit` is the machine that decides how a connection ends, by the `timeouts` among its server's `terms`; `delivery` asks
 //!   the kernel what the client has acknowledged.
@@ -10,6 +10,7 @@
 //! - `requests` names what it carries, `peer` its client, and `report` says what it was doing.
 //! - `raw` is a connection of an accept loop of the user's that is not HTTP.
 
+pub(crate) mod accept;
 pub(crate) mod connection;
 mod cut;
 mod delivery;
@@ -29,6 +30,7 @@ pub(crate) mod terms;
 pub(crate) mod timeouts;
 pub(crate) mod watched;
 
+pub use accept::Accepting;
 pub use graceful::GracefulConnection;
 pub use group::ConnectionGroup;
 pub use listener::{Accept, bind};

@@ -45,6 +45,19 @@ impl Process {
         Process::start(command, env)
     }
 
+    /// Runs an example that may have no more than this number of files open.
+    pub fn example_with_files(
+        name: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+        files: u32,
+    ) -> Process {
+        let mut command = Command::new("sh");
+        let limited = format!(r#"ulimit -n {files}; exec "$0" "$@""#);
+        command.args(["-c", &limited]).arg(built(name)).args(args);
+        Process::start(command, env)
+    }
+
     /// Runs this test file again, with nothing but the test `scenario` in it, which looks at [`SCENARIO`].
     pub fn scenario(test: &str, scenario: &str, env: &[(&str, &str)]) -> Process {
         Process::start(again(test, scenario), env)

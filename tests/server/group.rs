@@ -1,7 +1,9 @@
 //! An accept loop of one's own: hyper's connections under a `ConnectionGroup`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,12 +13,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use lameduck::{
-    ConnectionGroup, DrainLayer, GracefulConnection, Phase, PhaseOutcome, Plan, ShutdownHandle,
+    Accept, ConnectionGroup, DrainLayer, GracefulConnection, Phase, PhaseOutcome, Plan,
+    ShutdownHandle,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::listener::{Scripted, Step, assert_server_failed, emfile};
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
@@ -172,19 +176,128 @@ async fn accept(kind: Kind, app: Router, handle: &ShutdownHandle) -> (SocketAddr
     let group = ConnectionGroup::new(handle);
     let app = app.layer(DrainLayer::new(handle));
     let accepting = tokio::spawn(async move {
-        let mut closing = pin!(group.closing());
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut closing => return,
-                accepted = listener.accept() => {
-                    let (stream, peer) = accepted.unwrap();
-                    serve(kind, stream, peer, &app, &group);
-                }
-            }
+        let mut accepting = group.accept(listener);
+        while let Some((stream, peer)) = accepting.next().await {
+            serve(kind, stream, peer, &app, &group);
         }
     });
     (address, accepting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accept_loop_by_hand_ends_when_it_is_time_to_close() {
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let group = ConnectionGroup::new(&handle);
+    let app = hello().layer(DrainLayer::new(&handle));
+    let accepting = tokio::spawn(async move {
+        let mut closing = pin!(group.closing());
+        loop {
+            tokio::select! {
+                () = &mut closing => break,
+                accepted = listener.accept() => {
+                    let (stream, peer) = accepted.unwrap();
+                    serve(Kind::Http1, stream, peer, &app, &group);
+                }
+            }
+        }
+        for (stream, peer) in listener.close() {
+            serve(Kind::Http1, stream, peer, &app, &group);
+        }
+    });
+    assert_eq!(Client::connect(address).await.get("/").await.status, 200);
+
+    let report = soon(begin(shutdown)).await.unwrap();
+
+    assert!(report.is_clean());
+    soon(accepting).await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// Serves what a group accepts with hyper's HTTP/1.
+fn accept_from(listener: Scripted, app: Router, group: ConnectionGroup) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut accepting = group.accept(listener);
+        while let Some((stream, peer)) = accepting.next().await {
+            serve(Kind::Http1, stream, peer, &app, &group);
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_out_of_file_descriptors_accepts_again() {
+    let (_shutdown, handle) = coordinator(Plan::immediate());
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gone = io::Error::from(io::ErrorKind::ConnectionAborted);
+    let steps = std::iter::once(Step::Fail(gone)).chain(std::iter::repeat_with(emfile).take(5));
+    let (listener, counts) = Scripted::around(listener, steps);
+    accept_from(listener, hello(), ConnectionGroup::new(&handle));
+
+    let (response, took) = timed(async { Client::connect(address).await.get("/").await }).await;
+
+    assert_eq!(response.status, 200);
+    assert!(about(took, millis(500)), "{took:?}");
+    assert!(counts.polled.load(Ordering::Relaxed) < 15, "it spins");
+    assert!(!handle.is_shutting_down());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_empties_its_listener_before_it_closes_it() {
+    let (shutdown, handle) = coordinator(cluster());
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // The loop never comes to accept: the queue is only seen when the listener closes.
+    let (listener, counts) = Scripted::around(listener, [Step::Busy]);
+    let app = hello().layer(DrainLayer::new(&handle));
+    let accepting = accept_from(listener, app, ConnectionGroup::new(&handle));
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = Client::connect(address).await;
+        client.ask("/").await;
+        clients.push(client);
+    }
+
+    let report = soon(begin(shutdown)).await.unwrap();
+
+    for mut client in clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+    assert!(report.is_clean());
+    assert_eq!((report.connections.closed, report.connections.cut), (10, 0));
+    assert_eq!(counts.closed.load(Ordering::Relaxed), 1);
+    soon(accepting).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_listener_fails_triggers_the_shutdown() {
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let failure = io::Error::other("the network is gone");
+    let (listener, counts) = Scripted::around(listener, [Step::Fail(failure)]);
+    let group = ConnectionGroup::new(&handle).name("echo");
+    let accepting = accept_from(listener, hello(), group);
+
+    let report = soon(shutdown.run()).await;
+
+    assert_server_failed(&report.reason, "echo", "the network is gone");
+    assert_eq!(counts.closed.load(Ordering::Relaxed), 1);
+    soon(accepting).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_does_not_wait_for_a_group_whose_listener_has_closed() {
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let group = ConnectionGroup::new(&handle);
+    let mut accepting = group.accept(lameduck::bind("127.0.0.1:0").await.unwrap());
+
+    let run = begin(shutdown);
+    assert!(soon(accepting.next()).await.is_none());
+    let report = soon(run).await.unwrap();
+
+    assert!(about(report.took, Duration::ZERO), "{report}");
+    drop((accepting, group));
 }
 
 fn serve(kind: Kind, stream: TcpStream, peer: SocketAddr, app: &Router, group: &ConnectionGroup) {

@@ -287,6 +287,33 @@ async fn without_file_descriptors_the_server_waits_and_does_not_spin() {
     assert!(!handle.is_shutting_down());
 }
 
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_shortage_is_logged_when_it_begins_and_counted_when_it_is_over() {
+    crate::logged::capture();
+    let (_shutdown, handle) = coordinator(Plan::immediate());
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    // Something is accepted in between: near the limit that comes and goes.
+    let steps = std::iter::repeat_with(emfile).take(3);
+    let steps = steps
+        .chain([Step::Nothing])
+        .chain(std::iter::repeat_with(emfile).take(2));
+    let (listener, _) = Scripted::around(listener, steps);
+    Server::new(&handle).name("api").serve(listener, hello());
+
+    sleep(seconds(3)).await;
+    let lines = crate::logged::lines();
+
+    let warnings: Vec<_> = lines.iter().filter(|it| it.starts_with("WARN")).collect();
+    let [begins, ends] = &warnings[..] else {
+        panic!("{lines:?}");
+    };
+    assert!(begins.contains("cannot accept for the moment"), "{begins}");
+    assert!(begins.contains("server=api"), "{begins}");
+    assert!(ends.contains("accepting failed for a while"), "{ends}");
+    assert!(ends.contains("failures=5 took_ms="), "{ends}");
+}
+
 // Case 79.
 #[tokio::test(start_paused = true)]
 async fn without_file_descriptors_the_shutdown_ends() {
@@ -411,46 +438,48 @@ async fn a_server_runs_on_when_its_future_is_dropped() {
     assert_eq!(Client::connect(address).await.get("/").await.status, 200);
 }
 
-async fn refused(address: SocketAddr) -> io::ErrorKind {
+pub(crate) async fn refused(address: SocketAddr) -> io::ErrorKind {
     TcpStream::connect(address).await.unwrap_err().kind()
 }
 
-fn assert_server_failed(reason: &Reason, expected: &str, because: &str) {
+pub(crate) fn assert_server_failed(reason: &Reason, expected: &str, because: &str) {
     let Reason::ServerFailed { name, error, .. } = reason else {
         panic!("{reason}");
     };
     assert_eq!((&**name, &**error), (expected, because));
 }
 
-fn emfile() -> Step {
+pub(crate) fn emfile() -> Step {
     const EMFILE: i32 = 24;
     Step::Fail(io::Error::from_raw_os_error(EMFILE))
 }
 
 /// A listener that does as it is told first, and then accepts.
-struct Scripted {
+pub(crate) struct Scripted {
     inner: TcpListener,
     steps: Box<dyn Iterator<Item = Step> + Send>,
     next: VecDeque<Step>,
     counts: Arc<Counts>,
 }
 
-enum Step {
+pub(crate) enum Step {
     Accept,
     /// Says that there is nothing, and never wakes anybody.
     Busy,
+    /// Says that there is nothing, and looks again.
+    Nothing,
     Fail(io::Error),
     Panic(&'static str),
 }
 
 #[derive(Default)]
-struct Counts {
-    polled: AtomicUsize,
-    closed: AtomicUsize,
+pub(crate) struct Counts {
+    pub(crate) polled: AtomicUsize,
+    pub(crate) closed: AtomicUsize,
 }
 
 impl Scripted {
-    fn around<I>(inner: TcpListener, steps: I) -> (Self, Arc<Counts>)
+    pub(crate) fn around<I>(inner: TcpListener, steps: I) -> (Self, Arc<Counts>)
     where
         I: IntoIterator<Item = Step>,
         I::IntoIter: Send + 'static,
@@ -484,6 +513,10 @@ impl Accept for Scripted {
             }
             Some(Step::Busy) => {
                 self.next.push_front(Step::Busy);
+                Poll::Pending
+            }
+            Some(Step::Nothing) => {
+                cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Some(Step::Fail(error)) => Poll::Ready(Err(error)),

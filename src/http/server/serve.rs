@@ -1,45 +1,30 @@
 //! The accept loop.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
 use super::handshake::Handshake;
 use super::{RequestExtension, Server};
-use crate::drain::{Class, Ticket};
-use crate::handle::{NotReady, ShutdownHandle};
+use crate::drain::Class;
+use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{BoxError, Builders, HttpConnection, Parts};
 use crate::http::connection::service::ConnectionService;
+use crate::net::accept::Accepting;
 use crate::net::graceful::GracefulConnection;
 use crate::net::group::Group;
-use crate::net::listener::{Accept, is_about_one_connection, passes_with_time};
+use crate::net::listener::Accept;
 use crate::net::watched::Watched;
 use crate::panic::contain;
-use crate::reason::Reason;
-
-/// How long the accept loop waits when the process is out of file descriptors or memory.
-const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
-
-/// If a connection came within this time, others may be in their handshakes when the listener closes.
-const LATELY: Duration = Duration::from_millis(100);
-/// They are waited for until none has come for so long, a round trip in a cluster and more,
-const QUIET: Duration = Duration::from_millis(20);
-/// but no longer than this.
-const LAST_CALL: Duration = Duration::from_millis(50);
 
 /// Serves HTTP/1 and HTTP/2 on `listener` until the shutdown closes it, at the end of Close.
 ///
@@ -121,16 +106,17 @@ impl<X, H> Server<X, H> {
             builders,
         } = self;
         let shared = &handle.shared;
-        let late = counted && !shared.tracker().is_serving();
-        let membership = counted.then(|| {
+        let group = Group::new(&handle, counted, terms);
+        let mut ticket = None;
+        let mut starting = None;
+        if counted {
             shared.declare_serving();
-            Membership {
-                starting: Some(handle.not_ready(format!("{name} does not accept yet"))),
-                _listener: shared.tracker().take(Class::Listener),
-            }
-        });
+            starting = Some(handle.not_ready(format!("{name} does not accept yet")));
+            ticket = shared.tracker().take(Class::Listener);
+        }
+        let mut accepting = Accepting::new(&group, name.clone(), listener, ticket);
         let spawner = Spawner {
-            group: Group::new(&handle, counted, terms),
+            group: Arc::clone(&group),
             service,
             extension,
             handshake,
@@ -138,104 +124,20 @@ impl<X, H> Server<X, H> {
             builders: Arc::new(builders),
         };
         runtime.spawn(async move {
-            let accepting = contain(|| accept_loop(listener, spawner, membership, late)).await;
-            if let Err(error) = accepting.and_then(|ended| ended.map_err(|error| error.to_string()))
-            {
-                tracing::error!(target: "lameduck", server = %name, %error, "server failed");
-                handle.shutdown(Reason::ServerFailed { name, error });
+            drop(starting);
+            let accept = async move || {
+                while let Some((io, peer)) = accepting.next().await {
+                    spawner.spawn(L::ends(&io), io, peer);
+                }
+            };
+            if let Err(panic) = contain(accept).await {
+                group.server_failed(&name, panic);
             }
             // Nobody may be waiting for this.
             let _ = closed.send(());
         });
         Serving { closed: serving }
     }
-}
-
-/// What ties a server to the coordinator while its listener is open.
-struct Membership {
-    starting: Option<NotReady>,
-    _listener: Option<Ticket>,
-}
-
-/// Accepts until it is time to close, or until it cannot.
-async fn accept_loop<L, S, X, H, B>(
-    mut listener: L,
-    spawner: Spawner<S, X, H>,
-    mut membership: Option<Membership>,
-    late: bool,
-) -> io::Result<()>
-where
-    L: Accept,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    X: RequestExtension<L::Peer>,
-    H: Handshake<L::Io>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    if let Some(membership) = &mut membership {
-        membership.starting = None;
-    }
-    let mut closing = pin!(spawner.group.closing());
-    let mut open = !late;
-    let mut failure = None;
-    let mut last = None;
-    while open {
-        let accepted = poll_fn(|cx| {
-            // In normal service it is enough to ask when nobody waits to be accepted.
-            if !spawner.group.is_serving() && closing.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            match listener.poll_accept(cx) {
-                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-                Poll::Pending => closing.as_mut().poll(cx).map(|()| None),
-            }
-        });
-        match accepted.await {
-            None => open = false,
-            Some(Ok((io, peer))) => {
-                last = Some(Instant::now());
-                spawner.spawn(L::ends(&io), io, peer);
-            }
-            // A listener that says so for ever must not keep the others from running.
-            Some(Err(error)) if is_about_one_connection(&error) => yield_now().await,
-            Some(Err(error)) if passes_with_time(&error) => {
-                tracing::warn!(target: "lameduck", %error, "cannot accept for the moment");
-                tokio::select! {
-                    () = &mut closing => open = false,
-                    () = sleep(OUT_OF_RESOURCES) => {}
-                }
-            }
-            Some(Err(error)) => {
-                failure = Some(error);
-                open = false;
-            }
-        }
-    }
-    listener.last_call();
-    if last.is_some_and(|last| last.elapsed() < LATELY) {
-        let latest = Instant::now() + LAST_CALL;
-        while let Some((io, peer)) = accept_until_quiet(&mut listener, latest).await {
-            spawner.spawn(L::ends(&io), io, peer);
-        }
-    }
-    // Also when it failed: what the kernel had completed by then is served.
-    for (io, peer) in listener.close() {
-        spawner.spawn(L::ends(&io), io, peer);
-    }
-    failure.map_or(Ok(()), Err)
-}
-
-/// One more connection; `None` when none has come for a while, or none can come.
-async fn accept_until_quiet<L: Accept>(
-    listener: &mut L,
-    latest: Instant,
-) -> Option<(L::Io, L::Peer)> {
-    let quiet = latest.min(Instant::now() + QUIET);
-    let accepted = timeout_at(quiet, poll_fn(|cx| listener.poll_accept(cx)));
-    accepted.await.ok()?.ok()
 }
 
 /// Starts a server's connections.

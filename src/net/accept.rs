@@ -1,0 +1,301 @@
+//! The accept loop: from a listener's first connection to its close.
+
+use std::fmt::{self, Debug};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::group::Group;
+use super::listener::{Accept, is_about_one_connection, passes_with_time};
+use crate::drain::Ticket;
+
+/// How long nothing is accepted when the process is out of file descriptors or memory.
+const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+
+/// A shortage is over when nothing has failed for so long: near the limit, accepting works and fails by turns.
+const SHORTAGE_OVER: Duration = Duration::from_secs(1);
+
+/// If a connection came within this time, others may be in their handshakes when the listener closes.
+const LATELY: Duration = Duration::from_millis(100);
+/// They are waited for until none has come for so long, a round trip in a cluster and more,
+const QUIET: Duration = Duration::from_millis(20);
+/// but no longer than this.
+const LAST_CALL: Duration = Duration::from_millis(50);
+
+/// The connections that a listener accepts. Made by [`ConnectionGroup::accept`](crate::ConnectionGroup::accept).
+///
+/// Dropping it closes the listener at once, without emptying it.
+#[must_use = "nothing is accepted until `next` is called"]
+pub struct Accepting<L: Accept> {
+    /// `None` when it is closed.
+    listener: Option<L>,
+    stage: Stage,
+    /// What was in its queue when it closed.
+    emptied: std::vec::IntoIter<(L::Io, L::Peer)>,
+    last: Option<Instant>,
+    shortage: Option<Shortage>,
+    timer: Option<Pin<Box<Sleep>>>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Close waits for it.
+    ticket: Option<Ticket>,
+    name: String,
+    group: Arc<Group>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    New {
+        /// The shutdown had begun before.
+        late: bool,
+    },
+    Open,
+    /// Out of resources: the next attempt is at `until`.
+    Resting {
+        until: Instant,
+    },
+    /// Nobody new begins. Who has begun is waited for until none has come for a while, or until `latest`.
+    LastCall {
+        quiet: Instant,
+        latest: Instant,
+    },
+    Closed,
+}
+
+/// The process is out of file descriptors or memory.
+#[derive(Clone, Copy, Debug)]
+struct Shortage {
+    since: Instant,
+    last: Instant,
+    failures: u64,
+}
+
+impl<L: Accept> Accepting<L> {
+    pub(crate) fn new(
+        group: &Arc<Group>,
+        name: String,
+        listener: L,
+        ticket: Option<Ticket>,
+    ) -> Self {
+        let late = group.comes_late();
+        Accepting {
+            listener: Some(listener),
+            stage: Stage::New { late },
+            emptied: Vec::new().into_iter(),
+            last: None,
+            shortage: None,
+            timer: None,
+            closing: Box::pin(group.closing()),
+            ticket,
+            name,
+            group: Arc::clone(group),
+        }
+    }
+
+    /// The next connection, and who is at its other end. `None` when the listener is closed.
+    ///
+    /// The listener is closed at the end of Close, when what stood before is gone; at once, if the shutdown has begun when
+    /// [`accept`](crate::ConnectionGroup::accept) is called. Connections that the kernel has completed by then are returned first.
+    ///
+    /// An error that leaves the listener usable is waited out: a connection that went away before it was accepted, a process
+    /// that is out of file descriptors. Any other error closes the listener and triggers the shutdown, with
+    /// [`Reason::ServerFailed`](crate::Reason::ServerFailed).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost.
+    pub async fn next(&mut self) -> Option<(L::Io, L::Peer)> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(L::Io, L::Peer)>> {
+        loop {
+            match self.stage {
+                Stage::New { late: true } => self.begin_last_call(),
+                Stage::New { late: false } => self.stage = Stage::Open,
+                Stage::Open => {
+                    if let Some(accepted) = ready!(self.poll_accept(cx)) {
+                        return Poll::Ready(Some(accepted));
+                    }
+                }
+                Stage::Resting { until } => {
+                    if self.closing.as_mut().poll(cx).is_ready() {
+                        self.begin_last_call();
+                    } else {
+                        ready!(self.poll_timer(until, cx));
+                        self.stage = Stage::Open;
+                    }
+                }
+                Stage::LastCall { quiet, latest } => {
+                    match ready!(self.poll_last_call(quiet.min(latest), cx)) {
+                        Some(accepted) => {
+                            let quiet = Instant::now() + QUIET;
+                            self.stage = Stage::LastCall { quiet, latest };
+                            return Poll::Ready(Some(accepted));
+                        }
+                        None => self.close(),
+                    }
+                }
+                Stage::Closed => {
+                    let next = self.emptied.next();
+                    if next.is_none() {
+                        // The connections are counted by now: the coordinator counts them when it has waited for this.
+                        self.ticket = None;
+                    }
+                    return Poll::Ready(next);
+                }
+            }
+        }
+    }
+
+    /// One more connection; `None` when the stage has changed.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<(L::Io, L::Peer)>> {
+        // In normal service it is enough to ask when nobody waits to be accepted.
+        if !self.group.is_serving() && self.closing.as_mut().poll(cx).is_ready() {
+            self.begin_last_call();
+            return Poll::Ready(None);
+        }
+        let listener = self.listener.as_mut().expect("it is open");
+        match listener.poll_accept(cx) {
+            Poll::Ready(Ok(accepted)) => {
+                let now = Instant::now();
+                self.last = Some(now);
+                self.end_shortage(now);
+                Poll::Ready(Some(accepted))
+            }
+            // A listener that says so for ever must not keep the others from running.
+            Poll::Ready(Err(error)) if is_about_one_connection(&error) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) if passes_with_time(&error) => {
+                self.rest(&error);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Err(error)) => {
+                self.group.server_failed(&self.name, error.to_string());
+                self.begin_last_call();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                self.poll_shortage(cx);
+                ready!(self.closing.as_mut().poll(cx));
+                self.begin_last_call();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// Out of resources: says so once, and counts.
+    fn rest(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        let shortage = self.shortage.get_or_insert_with(|| {
+            let server = &self.name;
+            tracing::warn!(target: "lameduck", %server, %error, "cannot accept for the moment");
+            Shortage {
+                since: now,
+                last: now,
+                failures: 0,
+            }
+        });
+        shortage.failures += 1;
+        shortage.last = now;
+        let until = now + OUT_OF_RESOURCES;
+        self.stage = Stage::Resting { until };
+    }
+
+    /// Nothing is in the queue, so the last attempt to accept did not fail.
+    fn poll_shortage(&mut self, cx: &mut Context<'_>) {
+        if let Some(shortage) = self.shortage {
+            if self
+                .poll_timer(shortage.last + SHORTAGE_OVER, cx)
+                .is_ready()
+            {
+                self.end_shortage(Instant::now());
+            }
+        }
+    }
+
+    /// Says how long a shortage lasted, if there was one and it is over.
+    fn end_shortage(&mut self, now: Instant) {
+        let over = |shortage: &mut Shortage| now >= shortage.last + SHORTAGE_OVER;
+        if let Some(shortage) = self.shortage.take_if(over) {
+            shortage.log(&self.name);
+        }
+    }
+
+    fn begin_last_call(&mut self) {
+        if let Some(shortage) = self.shortage.take() {
+            shortage.log(&self.name);
+        }
+        if let Some(listener) = &mut self.listener {
+            listener.last_call();
+        }
+        let now = Instant::now();
+        let lately = self.last.is_some_and(|last| now < last + LATELY);
+        let longest = if lately { LAST_CALL } else { Duration::ZERO };
+        self.stage = Stage::LastCall {
+            quiet: now + QUIET,
+            latest: now + longest,
+        };
+    }
+
+    /// One more connection; `None` when it is `over`, or none can come.
+    fn poll_last_call(
+        &mut self,
+        over: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(L::Io, L::Peer)>> {
+        if Instant::now() >= over {
+            return Poll::Ready(None);
+        }
+        let listener = self.listener.as_mut().expect("it is open");
+        match listener.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+            Poll::Pending => self.poll_timer(over, cx).map(|()| None),
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            self.emptied = listener.close().into_iter();
+        }
+        self.stage = Stage::Closed;
+    }
+
+    fn poll_timer(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Shortage {
+    fn log(self, server: &str) {
+        let Shortage {
+            since,
+            last,
+            failures,
+        } = self;
+        let took_ms = (last - since).as_millis() as u64;
+        tracing::warn!(target: "lameduck", %server, failures, took_ms, "accepting failed for a while");
+    }
+}
+
+impl<L: Accept> Debug for Accepting<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepting")
+            .field("name", &self.name)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
