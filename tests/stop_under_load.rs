@@ -26,6 +26,14 @@ fn keep_alive_race_and_listener_close_lose_nothing_and_bite_the_others() {
     }
 }
 
+/// TCP and Unix, with a successor that comes afterwards, and with one that overlaps.
+#[test]
+fn restarting_behind_a_listener_that_a_parent_holds_loses_nothing() {
+    let ended = play(&["--scenario", "restart", "--runs", "4"]);
+
+    assert_nothing_lost(&ended);
+}
+
 fn play(options: &[&str]) -> Ended {
     Process::example("stop_under_load", options, &[]).wait()
 }

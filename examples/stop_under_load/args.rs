@@ -10,9 +10,9 @@ use crate::server::Settings;
 pub(crate) const HELP: &str = "\
 stop_under_load: a real server is told to stop under load, again and again, and every request is accounted for
 
-  --scenario NAME      mixed, keep-alive or listener: that one alone
+  --scenario NAME      mixed, keep-alive, listener or restart: that one alone
   --rounds N           rounds of mixed, a column (200)
-  --runs N             runs of keep-alive and of listener, a column (50)
+  --runs N             runs of keep-alive, of listener and of restart, a column (50)
   --only COLUMN        lameduck, axum or hyper-util: that column alone
   --seed N             what is left to chance comes from it (1)
   --grace SECONDS      from SIGTERM to SIGKILL (3)
@@ -23,6 +23,8 @@ stop_under_load: a real server is told to stop under load, again and again, and 
   mixed       load of every kind, SIGTERM at a random moment; in every third round some connections that are bad on purpose
   keep-alive  48 connections, a request every 0 to 6 ms on each, until nobody listens
   listener    300 connections in 30 ms around the moment at which the listener closes
+  restart     300 requests a second, while lameduck's server is replaced behind a listener that its parent holds: TCP and Unix
+              by turns, and of each with a successor that comes afterwards, and with one that overlaps
 ";
 
 /// What can be done to a server.
@@ -31,23 +33,34 @@ pub(crate) enum Scenario {
     Mixed,
     KeepAlive,
     Listener,
+    Restart,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Scenario; 3] =
-        [Scenario::Mixed, Scenario::KeepAlive, Scenario::Listener];
+    pub(crate) const ALL: [Scenario; 4] = [
+        Scenario::Mixed,
+        Scenario::KeepAlive,
+        Scenario::Listener,
+        Scenario::Restart,
+    ];
 
     pub(crate) const fn key(self) -> &'static str {
         match self {
             Scenario::Mixed => "mixed",
             Scenario::KeepAlive => "keep-alive",
             Scenario::Listener => "listener",
+            Scenario::Restart => "restart",
         }
     }
 
     /// Whether it is about a race that the peers are known to lose.
     pub(crate) const fn is_race(self) -> bool {
-        !matches!(self, Scenario::Mixed)
+        matches!(self, Scenario::KeepAlive | Scenario::Listener)
+    }
+
+    /// Whether this column has anything to show in it.
+    pub(crate) fn has(self, column: Column) -> bool {
+        self != Scenario::Restart || column == Column::Lameduck
     }
 }
 

@@ -31,6 +31,13 @@ pub(crate) struct Began {
 }
 
 impl Began {
+    /// Those of another server.
+    pub(crate) fn add(&mut self, mut other: Began) {
+        self.twice.extend(self.ids.intersection(&other.ids));
+        self.twice.append(&mut other.twice);
+        self.ids.append(&mut other.ids);
+    }
+
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         let mut began = Began::default();

@@ -20,6 +20,9 @@
 //! `--no-sleep` lets them begin at SIGTERM. A request on a connection that is used again counts only if the connection looked open
 //! to the kernel just before it was sent: a close that could be seen is no loss.
 //!
+//! `restart` is `lameduck`'s alone: a server is replaced behind a listener that its parent holds, as systemd does. There a
+//! connection that is refused is a loss, too.
+//!
 //! In `mixed` the columns run side by side; in the races each has the machine to itself.
 //!
 //! The exit code is 0 when `lameduck` lost nothing, none of its servers was killed, all of them left with 0, and the peers did
@@ -38,6 +41,7 @@ mod http2;
 mod play;
 mod process;
 mod random;
+mod restart;
 mod round;
 mod score;
 mod server;

@@ -23,11 +23,12 @@ pub(crate) async fn play(
     let mut stages: Vec<(Stage, Score)> = args
         .columns
         .iter()
+        .filter(|column| scenario.has(**column))
         .map(|&column| (stage(args, column, directory), Score::new(scenario, column)))
         .collect();
     let rounds = match scenario {
         Scenario::Mixed => args.rounds,
-        Scenario::KeepAlive | Scenario::Listener => args.runs,
+        Scenario::KeepAlive | Scenario::Listener | Scenario::Restart => args.runs,
     };
     for number in 1..=rounds {
         if scenario.is_race() {

@@ -1,5 +1,6 @@
 //! A server's process, as the parent sees it: started, told to stop, killed when it is late.
 
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,9 @@ use crate::server::Settings;
 
 /// How long a server may take to start, and to hear of SIGTERM, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Puts the listener where a service manager does (sd_listen_fds(3)).
+const PASS: &str = r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
 
 /// A server that runs. Its process is killed when this is dropped.
 pub(crate) struct Process {
@@ -46,11 +50,32 @@ pub(crate) struct Ended {
     pub(crate) output: Vec<String>,
 }
 
+impl Ended {
+    /// What two servers of one round come to: the first one's end, and what was wrong with either.
+    pub(crate) fn and(mut self, mut other: Ended) -> Self {
+        self.killed |= other.killed;
+        if self.code == Some(0) {
+            self.code = other.code;
+        }
+        self.began.add(other.began);
+        self.output.append(&mut other.output);
+        self
+    }
+}
+
 impl Process {
     /// Starts a server and waits until it listens.
     pub(crate) async fn start(settings: Settings) -> Result<Self, String> {
+        Process::start_with(settings, None).await
+    }
+
+    /// The same, for a server that accepts from a listener that it is given.
+    pub(crate) async fn start_with(
+        settings: Settings,
+        listener: Option<OwnedFd>,
+    ) -> Result<Self, String> {
         let say = |error: String| format!("a server of {}: {error}", settings.column);
-        let mut child = command(&settings)
+        let mut child = command(&settings, listener)
             .and_then(|mut command| command.spawn())
             .map_err(|error| say(error.to_string()))?;
         let output = child.stdout.take().expect("it is piped");
@@ -121,11 +146,19 @@ impl Process {
     }
 }
 
-fn command(settings: &Settings) -> std::io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+fn command(settings: &Settings, listener: Option<OwnedFd>) -> std::io::Result<Command> {
+    let server = std::env::current_exe()?;
+    let mut command = match &listener {
+        None => Command::new(server),
+        Some(_) => {
+            let mut command = Command::new("sh");
+            command.args(["-c", PASS]).arg(server);
+            command
+        }
+    };
     command
         .args(settings.to_args())
-        .stdin(Stdio::piped())
+        .stdin(listener.map_or_else(Stdio::piped, Stdio::from))
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     Ok(command)

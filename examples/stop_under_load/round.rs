@@ -15,6 +15,7 @@ use crate::burst::Burst;
 use crate::column::Column;
 use crate::process::{Ended, Process};
 use crate::random::Random;
+use crate::restart;
 use crate::server::Settings;
 use crate::traffic::Traffic;
 
@@ -66,24 +67,29 @@ impl Stage {
     ) -> Result<Round, String> {
         let salt = (number as u64) << 8 | scenario as u64;
         let mut random = Random::new(self.args.seed ^ salt << 8);
-        let process = self.start(scenario, number).await?;
+        let name = format!("{}-{}-{number}", self.column, scenario.key());
+        if scenario == Scenario::Restart {
+            let log = Arc::<Log>::default();
+            let settings = |which: &str| self.settings(&format!("{name}-{which}"));
+            let ended = restart::play(number, settings, &self.directory, &log, &mut random).await?;
+            return Ok(Round::new(&log, ended));
+        }
+        let process = Process::start(self.settings(&name)).await?;
         match scenario {
-            Scenario::Mixed => self.mixed(process, number, &mut random).await,
+            Scenario::Mixed | Scenario::Restart => self.mixed(process, number, &mut random).await,
             Scenario::KeepAlive => self.keep_alive(process, &mut random).await,
             Scenario::Listener => self.listener(process, &mut random).await,
         }
     }
 
-    async fn start(&self, scenario: Scenario, number: usize) -> Result<Process, String> {
-        let name = format!("{}-{}-{number}", self.column, scenario.key());
-        Process::start(Settings {
+    fn settings(&self, name: &str) -> Settings {
+        Settings {
             column: self.column,
             entered: self.directory.join(name),
             grace: self.args.grace,
             lame_duck: self.args.lame_duck,
             sleep: self.args.sleep(),
-        })
-        .await
+        }
     }
 
     async fn mixed(

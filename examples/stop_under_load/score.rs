@@ -66,7 +66,10 @@ impl Score {
         for attempt in &round.attempts {
             *self.outcomes.entry(attempt.outcome).or_default() += 1;
             let ran = ended.began.ids.contains(&attempt.ask.id);
-            if attempt.outcome.is_loss(ran) {
+            // Behind a listener that stays, nobody is refused.
+            let refused = attempt.outcome == Outcome::Refused;
+            let waits = self.scenario == Scenario::Restart;
+            if attempt.outcome.is_loss(ran) || (refused && waits) {
                 self.lost.push(Loss {
                     ran,
                     early: attempt.ask.kind == Kind::Early,

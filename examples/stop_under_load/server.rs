@@ -5,6 +5,8 @@
 
 use std::error::Error;
 use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -15,8 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use lameduck::{Phase, Plan, ShutdownCoordinator};
-use tokio::net::TcpListener;
+use lameduck::{Accept, Phase, Plan, ShutdownCoordinator};
+use listenfd::ListenFd;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
@@ -26,6 +29,10 @@ use crate::entered::Entered;
 
 const WORKERS: usize = 2;
 const ANYWHERE: &str = "127.0.0.1:0";
+/// What a server says that was given its listener: the parent knows where that is.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// How often a server looks whether its parent is still there, if that cannot be heard.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -79,35 +86,51 @@ impl Settings {
 /// `main` of a server; `args` are those after the command's name.
 pub(crate) fn main(args: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     let settings = Settings::from_args(args).ok_or("only the parent starts a server")?;
-    leave_with_parent();
+    let passed = ListenFd::from_env();
+    match passed.len() {
+        0 => leave_with_parent(),
+        _ => leave_without_parent(),
+    }
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()?
-        .block_on(run(settings))
+        .block_on(run(settings, passed))
 }
 
-async fn run(settings: Settings) -> Result<ExitCode, Box<dyn Error>> {
+async fn run(settings: Settings, mut passed: ListenFd) -> Result<ExitCode, Box<dyn Error>> {
     let plan = Settings::plan(settings.grace, settings.lame_duck)?;
     let app = app::app(Entered::open(&settings.entered)?);
+    if passed.len() > 0 {
+        if let Ok(Some(listener)) = passed.take_tcp_listener(0) {
+            listener.set_nonblocking(true)?;
+            return with_lameduck(TcpListener::from_std(listener)?, NOWHERE, app, plan).await;
+        }
+        let listener = passed.take_unix_listener(0)?.ok_or("no listener came")?;
+        listener.set_nonblocking(true)?;
+        return with_lameduck(UnixListener::from_std(listener)?, NOWHERE, app, plan).await;
+    }
     // For all of them: tokio's own has room for 128 connections, and the listener shall not differ.
     let listener = lameduck::bind(ANYWHERE).await?;
     match settings.column {
-        Column::Lameduck => with_lameduck(listener, app, plan).await,
+        Column::Lameduck => {
+            let address = listener.local_addr()?;
+            with_lameduck(listener, address, app, plan).await
+        }
         Column::Axum => with_axum(listener, app, settings.sleep).await,
         Column::HyperUtil => with_hyper_util(listener, app, settings.sleep, &plan).await,
     }
 }
 
 async fn with_lameduck(
-    listener: TcpListener,
+    listener: impl Accept,
+    address: SocketAddr,
     app: Router,
     plan: Plan,
 ) -> Result<ExitCode, Box<dyn Error>> {
     let shutdown = ShutdownCoordinator::new(plan);
     let handle = shutdown.handle();
     lameduck::signal::listen(&handle)?;
-    let address = listener.local_addr()?;
     let serving = lameduck::serve(listener, app, &handle);
     tokio::spawn(async move {
         handle.reached(Phase::LameDuck).await;
@@ -184,6 +207,17 @@ async fn with_hyper_util(
 fn leave_with_parent() {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(1);
+    });
+}
+
+/// The same, for a server whose standard input was its listener.
+fn leave_without_parent() {
+    let parent = parent_id();
+    std::thread::spawn(move || {
+        while parent_id() == parent {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
         std::process::exit(1);
     });
 }

@@ -21,6 +21,10 @@ const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
 /// A shortage is over when nothing has failed for so long: near the limit, accepting works and fails by turns.
 const SHORTAGE_OVER: Duration = Duration::from_secs(1);
 
+/// Whether others hold a listener is looked at twice, if they seem to: a child that has just been forked holds all descriptors
+/// until it has its own program.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
 /// If a connection came within this time, others may be in their handshakes when the listener closes.
 const LATELY: Duration = Duration::from_millis(100);
 /// They are waited for until none has come for so long, a round trip in a cluster and more,
@@ -44,6 +48,8 @@ pub struct Accepting<L: Accept> {
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Close waits for it.
     ticket: Option<Ticket>,
+    /// Others accept from it, as the application says.
+    shared: bool,
     name: String,
     group: Arc<Group>,
 }
@@ -58,6 +64,10 @@ enum Stage {
     /// Out of resources: the next attempt is at `until`.
     Resting {
         until: Instant,
+    },
+    /// Others seem to hold the listener. The second look is at `again`.
+    Shared {
+        again: Instant,
     },
     /// Nobody new begins. Who has begun is waited for until none has come for a while, or until `latest`.
     LastCall {
@@ -79,6 +89,7 @@ impl<L: Accept> Accepting<L> {
     pub(crate) fn new(
         group: &Arc<Group>,
         name: String,
+        shared: bool,
         listener: L,
         ticket: Option<Ticket>,
     ) -> Self {
@@ -92,6 +103,7 @@ impl<L: Accept> Accepting<L> {
             timer: None,
             closing: Box::pin(group.closing()),
             ticket,
+            shared,
             name,
             group: Arc::clone(group),
         }
@@ -116,7 +128,7 @@ impl<L: Accept> Accepting<L> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(L::Io, L::Peer)>> {
         loop {
             match self.stage {
-                Stage::New { late: true } => self.begin_last_call(),
+                Stage::New { late: true } => self.leave(),
                 Stage::New { late: false } => self.stage = Stage::Open,
                 Stage::Open => {
                     if let Some(accepted) = ready!(self.poll_accept(cx)) {
@@ -125,10 +137,17 @@ impl<L: Accept> Accepting<L> {
                 }
                 Stage::Resting { until } => {
                     if self.closing.as_mut().poll(cx).is_ready() {
-                        self.begin_last_call();
+                        self.leave();
                     } else {
                         ready!(self.poll_timer(until, cx));
                         self.stage = Stage::Open;
+                    }
+                }
+                Stage::Shared { again } => {
+                    ready!(self.poll_timer(again, cx));
+                    match self.seems_shared() {
+                        true => self.let_go(),
+                        false => self.begin_last_call(),
                     }
                 }
                 Stage::LastCall { quiet, latest } => {
@@ -157,7 +176,7 @@ impl<L: Accept> Accepting<L> {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<(L::Io, L::Peer)>> {
         // In normal service it is enough to ask when nobody waits to be accepted.
         if !self.group.is_serving() && self.closing.as_mut().poll(cx).is_ready() {
-            self.begin_last_call();
+            self.leave();
             return Poll::Ready(None);
         }
         let listener = self.listener.as_mut().expect("it is open");
@@ -179,13 +198,13 @@ impl<L: Accept> Accepting<L> {
             }
             Poll::Ready(Err(error)) => {
                 self.group.server_failed(&self.name, error.to_string());
-                self.begin_last_call();
+                self.leave();
                 Poll::Ready(None)
             }
             Poll::Pending => {
                 self.poll_shortage(cx);
                 ready!(self.closing.as_mut().poll(cx));
-                self.begin_last_call();
+                self.leave();
                 Poll::Ready(None)
             }
         }
@@ -229,10 +248,34 @@ impl<L: Accept> Accepting<L> {
         }
     }
 
-    fn begin_last_call(&mut self) {
+    /// It is time to close the listener, or to leave it to others.
+    fn leave(&mut self) {
         if let Some(shortage) = self.shortage.take() {
             shortage.log(&self.name);
         }
+        if self.shared {
+            self.let_go();
+        } else if self.seems_shared() {
+            let again = Instant::now() + BETWEEN_LOOKS;
+            self.stage = Stage::Shared { again };
+        } else {
+            self.begin_last_call();
+        }
+    }
+
+    fn seems_shared(&self) -> bool {
+        self.listener.as_ref().is_some_and(Accept::is_shared)
+    }
+
+    /// What is in the queue belongs to the others who hold the listener.
+    fn let_go(&mut self) {
+        let server = &self.name;
+        tracing::debug!(target: "lameduck", %server, "others hold the listener: it is left as it is");
+        self.listener = None;
+        self.stage = Stage::Closed;
+    }
+
+    fn begin_last_call(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.last_call();
         }

@@ -73,6 +73,7 @@ pub struct ConnectionGroup {
     /// Close waits for it. Whoever accepts has it.
     ticket: Mutex<Option<Ticket>>,
     name: String,
+    shared: bool,
     group: Arc<Group>,
 }
 
@@ -84,6 +85,7 @@ impl ConnectionGroup {
         ConnectionGroup {
             ticket: Mutex::new(handle.shared.tracker().take(Class::Listener)),
             name: "server".to_owned(),
+            shared: false,
             group: Group::new(handle, true, Terms::default()),
         }
     }
@@ -92,6 +94,13 @@ impl ConnectionGroup {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Says that others accept from the same listener: see [`Server::shared`](crate::Server::shared).
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
         self
     }
 
@@ -106,7 +115,8 @@ impl ConnectionGroup {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        Accepting::new(&self.group, self.name.clone(), listener, ticket)
+        let name = self.name.clone();
+        Accepting::new(&self.group, name, self.shared, listener, ticket)
     }
 
     /// Ready when it is time to close the listener: at the end of Close, when what stood before is gone.

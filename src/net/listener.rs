@@ -9,7 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
 #[cfg(target_os = "linux")]
-use super::syn_filter;
+use super::{
+    holders::{Holders, holders, was_passed},
+    syn_filter,
+};
 
 /// How many connections the kernel may hold for us until they are accepted. It takes the lesser of this and
 /// `net.core.somaxconn`, 4096 by default. What does not fit is dropped, and the client tries again a second later.
@@ -74,6 +77,17 @@ pub trait Accept: Send + 'static {
         None
     }
 
+    /// Whether others accept from the same socket, now or when this process has left: then it is not emptied when the server
+    /// ends, but dropped, and what is in its queue is theirs. [`Server::shared`](crate::Server::shared) says the same for one
+    /// server.
+    ///
+    /// `false` by default. The listeners that this is implemented for know it on Linux: the service manager passed the
+    /// socket when it started the process (sd_listen_fds(3)), or another process has it open. It is asked when the listener
+    /// is about to close, and twice if the answer is yes: a child that has just been forked holds all descriptors for a moment.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// The listener is about to close: from now on nobody new should begin, and those who have begun may finish. Connections
     /// are accepted for some milliseconds more, if any came lately; then [`close`](Accept::close) is called.
     ///
@@ -102,6 +116,11 @@ impl Accept for TcpListener {
     }
 
     #[cfg(target_os = "linux")]
+    fn is_shared(&self) -> bool {
+        was_passed(self) || holders(self) == Holders::Others
+    }
+
+    #[cfg(target_os = "linux")]
     fn last_call(&mut self) {
         syn_filter::tcp(self);
     }
@@ -110,7 +129,17 @@ impl Accept for TcpListener {
         let Ok(listener) = self.into_std() else {
             return Vec::new();
         };
-        std::iter::from_fn(|| taken(|| listener.accept()))
+        #[cfg(target_os = "linux")]
+        let stays = holders(&listener) != Holders::Us;
+        let mut accepted: Vec<_> = all(|| listener.accept()).collect();
+        #[cfg(target_os = "linux")]
+        if stays {
+            syn_filter::lift(&listener);
+            accepted.extend(all(|| listener.accept()));
+        }
+        drop(listener);
+        accepted
+            .into_iter()
             .filter_map(|(stream, peer)| {
                 stream.set_nonblocking(true).ok()?;
                 let stream = no_delay(TcpStream::from_std(stream).ok()?);
@@ -131,15 +160,22 @@ impl Accept for tokio::net::UnixListener {
     }
 
     #[cfg(target_os = "linux")]
+    fn is_shared(&self) -> bool {
+        was_passed(self) || holders(self) == Holders::Others
+    }
+
+    #[cfg(target_os = "linux")]
     fn last_call(&mut self) {
-        syn_filter::unix(self);
+        if holders(self) == Holders::Us {
+            syn_filter::unix(self);
+        }
     }
 
     fn close(self) -> Vec<(Self::Io, Self::Peer)> {
         let Ok(listener) = self.into_std() else {
             return Vec::new();
         };
-        std::iter::from_fn(|| taken(|| listener.accept()))
+        all(|| listener.accept())
             .filter_map(|(stream, peer)| {
                 stream.set_nonblocking(true).ok()?;
                 let stream = tokio::net::UnixStream::from_std(stream).ok()?;
@@ -147,6 +183,11 @@ impl Accept for tokio::net::UnixListener {
             })
             .collect()
     }
+}
+
+/// What is in the queue of a listener that is about to close.
+fn all<T>(mut accept: impl FnMut() -> io::Result<T>) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || taken(&mut accept))
 }
 
 /// Accepts one more from a listener that is about to close; `None` when there is none.

@@ -1,7 +1,8 @@
 //! One connection, whatever its protocol: counted before its task is spawned, asked to close at its own moment of the spread,
 //! and cut at Close's deadline.
 //!
-//! - `listener` is what a server accepts from, `accept` the loop that does, `syn_filter` what comes before its close.
+//! - `listener` is what a server accepts from, `accept` the loop that does, `syn_filter` what comes before its close,
+//!   `holders` who else has it.
 //! - `group` keeps the connections of one server; `connection` is what the parts of one connection share.
 //! - `exit` is the machine that decides how a connection ends, by the `timeouts` among its server's `terms`; `delivery` asks
 //!   the kernel what the client has acknowledged.
@@ -17,6 +18,8 @@ mod delivery;
 pub(crate) mod exit;
 pub(crate) mod graceful;
 pub(crate) mod group;
+#[cfg(target_os = "linux")]
+mod holders;
 pub(crate) mod listener;
 #[cfg(all(test, lameduck_loom))]
 mod model;

@@ -13,8 +13,10 @@ use tokio::net::{TcpListener, UnixListener};
 /// The client sends its SYN again a second later and is refused then.
 ///
 /// A classic BPF program (Linux, Documentation/networking/filter.rst). It needs no privilege, and sees the segment from the
-/// TCP header on, whose flags are its fourteenth byte (RFC 9293, section 3.1). Connections that are accepted later inherit
-/// it; no SYN comes on them.
+/// TCP header on, whose flags are its fourteenth byte (RFC 9293, section 3.1). Connections that are accepted from then on
+/// inherit it; a SYN on an established connection is an error that it drops.
+///
+/// It stays on the socket for as long as anybody holds that: see [`lift`].
 pub(crate) fn tcp(listener: &TcpListener) {
     const FLAGS: u32 = 13;
     const SYN: u32 = 0x02;
@@ -34,7 +36,16 @@ pub(crate) fn tcp(listener: &TcpListener) {
     tell(SockRef::from(listener).attach_filter(&program));
 }
 
-/// A Unix listener that is shut down for reading refuses whoever connects, and still gives what is in its queue.
+/// Takes the filter away: for a listener that somebody else may hold, and accept from when we have closed it.
+///
+/// A SYN that comes between this and the close can be answered, and its connection reset. So a listener that is known to be
+/// ours alone keeps the filter to its end.
+pub(crate) fn lift(listener: &std::net::TcpListener) {
+    tell(SockRef::from(listener).detach_filter());
+}
+
+/// A Unix listener that is shut down for reading refuses whoever connects, and still gives what is in its queue. This cannot
+/// be taken back, so it is for a listener that is known to be ours alone.
 pub(crate) fn unix(listener: &UnixListener) {
     tell(SockRef::from(listener).shutdown(Shutdown::Read));
 }

@@ -63,6 +63,37 @@ impl Process {
         Process::start(again(test, scenario), env)
     }
 
+    /// Like [`scenario`](Process::scenario), with a listener as standard input.
+    #[cfg(unix)]
+    pub fn scenario_with_listener(
+        test: &str,
+        scenario: &str,
+        env: &[(&str, &str)],
+        listener: std::os::fd::OwnedFd,
+    ) -> Process {
+        Process::collect(Process::spawn_with(
+            again(test, scenario),
+            env,
+            listener.into(),
+        ))
+    }
+
+    /// The same, with the listener where a service manager puts it (sd_listen_fds(3)).
+    #[cfg(unix)]
+    pub fn scenario_with_passed_listener(
+        test: &str,
+        scenario: &str,
+        env: &[(&str, &str)],
+        listener: std::os::fd::OwnedFd,
+    ) -> Process {
+        let again = again(test, scenario);
+        let mut command = Command::new("sh");
+        let pass = r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
+        command.args(["-c", pass]).arg(again.get_program());
+        command.args(again.get_args()).env(SCENARIO, scenario);
+        Process::collect(Process::spawn_with(command, env, listener.into()))
+    }
+
     /// Like [`scenario`](Process::scenario), with a pipe as standard error that nobody reads.
     pub fn scenario_with_unread_errors(test: &str, scenario: &str) -> Process {
         let mut process = Process::spawn(again(test, scenario), &[]);
@@ -97,7 +128,11 @@ impl Process {
     }
 
     fn start(command: Command, env: &[(&str, &str)]) -> Process {
-        let mut process = Process::spawn(command, env);
+        Process::collect(Process::spawn(command, env))
+    }
+
+    /// Reads what it logs.
+    fn collect(mut process: Process) -> Process {
         let errors = process.child.stderr.take().expect("it is piped");
         let so_far = Arc::clone(&process.so_far);
         process.stderr = Some(thread::spawn(move || {
@@ -110,7 +145,11 @@ impl Process {
         process
     }
 
-    fn spawn(mut command: Command, env: &[(&str, &str)]) -> Process {
+    fn spawn(command: Command, env: &[(&str, &str)]) -> Process {
+        Process::spawn_with(command, env, Stdio::null())
+    }
+
+    fn spawn_with(mut command: Command, env: &[(&str, &str)], stdin: Stdio) -> Process {
         for variable in [
             "TERMINATION_GRACE_PERIOD_SECONDS",
             "PRE_STOP_SECONDS",
@@ -122,7 +161,7 @@ impl Process {
         }
         let mut child = command
             .envs(env.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -414,6 +414,100 @@ async fn a_unix_sockets_accept_queue_is_answered_when_it_closes() {
     std::fs::remove_file(path).unwrap();
 }
 
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_shared_listener_is_left_as_it_is_with_its_queue() {
+    use lameduck::ConnectionGroup;
+
+    for by_hand in [false, true] {
+        let (shutdown, handle) = coordinator(Plan::immediate());
+        let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let held = std::net::TcpListener::from(again(&listener));
+        // The loop never comes to accept.
+        let (listener, counts) = Scripted::around(listener, [Step::Busy]);
+        if by_hand {
+            let group = ConnectionGroup::new(&handle).shared();
+            tokio::spawn(async move { group.accept(listener).next().await.is_none() });
+        } else {
+            Server::new(&handle).shared().serve(listener, hello());
+        }
+        settle().await;
+        let _client = Client::connect(address).await;
+
+        let report = soon(begin(shutdown)).await.unwrap();
+
+        assert!(report.is_clean());
+        assert_eq!(report.connections.closed, 0);
+        assert_eq!(counts.closed.load(Ordering::Relaxed), 0);
+        assert!(held.accept().is_ok(), "its client waits for the next one");
+        let _client = Client::connect(address).await;
+        assert!(held.accept().is_ok(), "and so do those that come later");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_shared_unix_listener_is_left_as_it_is_with_its_queue() {
+    let path = std::env::temp_dir().join(format!("lameduck-shared-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let listener = UnixListener::bind(&path).unwrap();
+    let held = std::os::unix::net::UnixListener::from(again(&listener));
+    let _client = UnixStream::connect(&path).await.unwrap();
+
+    handle.shutdown("test");
+    soon(Server::new(&handle).shared().serve(listener, hello())).await;
+
+    assert!(soon(shutdown.run()).await.is_clean());
+    assert!(held.accept().is_ok(), "its client waits for the next one");
+    let _client = UnixStream::connect(&path).await.unwrap();
+    assert!(held.accept().is_ok(), "and so do those that come later");
+    std::fs::remove_file(path).unwrap();
+}
+
+// Nobody said that it is shared, and nobody can see it: this process has it twice.
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn what_keeps_connections_out_does_not_stay_on_a_socket_that_outlives_the_server() {
+    let path = std::env::temp_dir().join(format!("lameduck-twice-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let tcp = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    let held_tcp = std::net::TcpListener::from(again(&tcp));
+    let held_unix = std::os::unix::net::UnixListener::from(again(&unix));
+    lameduck::serve(tcp, hello(), &handle);
+    lameduck::serve(unix, hello(), &handle);
+    ready(&handle).await;
+
+    assert!(soon(begin(shutdown)).await.unwrap().is_clean());
+
+    let _tcp = soon(TcpStream::connect(address)).await.unwrap();
+    assert!(held_tcp.accept().is_ok());
+    let _unix = UnixStream::connect(&path).await.unwrap();
+    assert!(held_unix.accept().is_ok());
+    std::fs::remove_file(path).unwrap();
+}
+
+// A child that has just been forked holds every descriptor until it runs its own program.
+#[tokio::test(start_paused = true)]
+async fn a_listener_is_left_to_others_when_they_hold_it_at_both_looks() {
+    for (looks, closed) in [(1, 1), (2, 0)] {
+        let (shutdown, handle) = coordinator(Plan::immediate());
+        let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+        let (listener, counts) = Scripted::around(listener, []);
+        counts.shared.store(looks, Ordering::Relaxed);
+        lameduck::serve(listener, hello(), &handle);
+        ready(&handle).await;
+
+        assert!(soon(begin(shutdown)).await.unwrap().is_clean());
+
+        assert_eq!(counts.closed.load(Ordering::Relaxed), closed);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_is_not_ready_until_it_accepts() {
     let (_shutdown, handle) = coordinator(Plan::immediate());
@@ -436,6 +530,12 @@ async fn a_server_runs_on_when_its_future_is_dropped() {
     drop(serving);
 
     assert_eq!(Client::connect(address).await.get("/").await.status, 200);
+}
+
+/// One more descriptor of the same socket.
+#[cfg(unix)]
+fn again(listener: &impl std::os::fd::AsFd) -> std::os::fd::OwnedFd {
+    listener.as_fd().try_clone_to_owned().unwrap()
 }
 
 pub(crate) async fn refused(address: SocketAddr) -> io::ErrorKind {
@@ -476,6 +576,8 @@ pub(crate) enum Step {
 pub(crate) struct Counts {
     pub(crate) polled: AtomicUsize,
     pub(crate) closed: AtomicUsize,
+    /// How often it will still say that others hold it.
+    shared: AtomicUsize,
 }
 
 impl Scripted {
@@ -522,6 +624,14 @@ impl Accept for Scripted {
             Some(Step::Fail(error)) => Poll::Ready(Err(error)),
             Some(Step::Panic(message)) => panic!("{message}"),
         }
+    }
+
+    fn is_shared(&self) -> bool {
+        let left = |left: usize| left.checked_sub(1);
+        let shared = &self.counts.shared;
+        shared
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .is_ok()
     }
 
     fn close(self) -> Vec<(TcpStream, SocketAddr)> {

@@ -49,6 +49,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | setting | default |
 /// |---|---|
 /// | name | `server` |
+/// | shared | no, unless the listener knows better |
 /// | request extension | none |
 /// | request names | method and path, without the query |
 /// | handshake | none |
@@ -61,6 +62,7 @@ pub struct Server<X = (), H = ()> {
     pub(crate) handle: ShutdownHandle,
     pub(crate) counted: bool,
     pub(crate) name: String,
+    pub(crate) shared: bool,
     pub(crate) extension: X,
     pub(crate) handshake: H,
     pub(crate) goaway: bool,
@@ -75,6 +77,7 @@ impl Server {
             handle: handle.clone(),
             counted: true,
             name: "server".to_owned(),
+            shared: false,
             extension: (),
             handshake: (),
             goaway: true,
@@ -104,6 +107,23 @@ impl<X, H> Server<X, H> {
         self
     }
 
+    /// Says that others accept from the same listener, now or when this server has left: a supervisor that keeps it, the
+    /// process that comes next. So it is left as it is at the end of Close. Otherwise its queue is emptied, and on Linux new
+    /// connections are kept out first, which the others would see.
+    ///
+    /// Who passes a listener on and does not say so is found out on Linux as a rule: by the variables of socket activation
+    /// (sd_listen_fds(3)), and by a look at which processes have the socket open ([`Accept::is_shared`]). The look cannot see
+    /// into processes of other users or outside the container.
+    ///
+    /// One thing stays on a shared socket in any case: it does not block. That belongs to all who got their descriptor from
+    /// the same one, so a parent that accepts from it has to be ready for `WouldBlock`.
+    ///
+    /// [`Accept::is_shared`]: crate::Accept::is_shared
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
     /// Inserts an extension into every request, made from the connection's peer. axum's `ConnectInfo` extractor, say, looks
     /// for one. None is inserted unasked: it costs allocations.
     pub fn request_extension<F, P, T>(self, make: F) -> Server<PeerExtension<F, T>, H>
@@ -115,6 +135,7 @@ impl<X, H> Server<X, H> {
             handle: self.handle,
             counted: self.counted,
             name: self.name,
+            shared: self.shared,
             extension: PeerExtension {
                 make,
                 made: PhantomData,
@@ -155,6 +176,7 @@ impl<X, H> Server<X, H> {
             handle: self.handle,
             counted: self.counted,
             name: self.name,
+            shared: self.shared,
             extension: self.extension,
             handshake: HandshakeFn(handshake),
             goaway: self.goaway,

@@ -99,6 +99,7 @@ impl<X, H> Server<X, H> {
             handle,
             counted,
             name,
+            shared: held_by_others,
             extension,
             handshake,
             goaway,
@@ -114,7 +115,7 @@ impl<X, H> Server<X, H> {
             starting = Some(handle.not_ready(format!("{name} does not accept yet")));
             ticket = shared.tracker().take(Class::Listener);
         }
-        let mut accepting = Accepting::new(&group, name.clone(), listener, ticket);
+        let mut accepting = Accepting::new(&group, name.clone(), held_by_others, listener, ticket);
         let spawner = Spawner {
             group: Arc::clone(&group),
             service,
