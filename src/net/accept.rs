@@ -128,8 +128,7 @@ impl<L: Accept> Accepting<L> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(L::Io, L::Peer)>> {
         loop {
             match self.stage {
-                Stage::New { late: true } => self.leave(),
-                Stage::New { late: false } => self.stage = Stage::Open,
+                Stage::New { late } => self.begin(late),
                 Stage::Open => {
                     if let Some(accepted) = ready!(self.poll_accept(cx)) {
                         return Poll::Ready(Some(accepted));
@@ -169,6 +168,16 @@ impl<L: Accept> Accepting<L> {
                     return Poll::Ready(next);
                 }
             }
+        }
+    }
+
+    fn begin(&mut self, late: bool) {
+        self.stage = Stage::Open;
+        if let Some(Err(error)) = self.listener.as_mut().map(Accept::prepare) {
+            self.group.server_failed(&self.name, error.to_string());
+            self.leave();
+        } else if late {
+            self.leave();
         }
     }
 

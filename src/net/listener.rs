@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
@@ -62,6 +63,19 @@ pub trait Accept: Send + 'static {
     /// Who is at its other end.
     type Peer: Clone + Debug + Send + Sync + 'static;
 
+    /// Called once, before anything else.
+    ///
+    /// Does nothing by default. The listeners that this is implemented for are made non-blocking: tokio's `from_std` leaves
+    /// that to its caller, and a listener that blocks would hold a thread of the runtime. An implementation that wraps one
+    /// of them should pass the call on.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the server, which triggers the shutdown.
+    fn prepare(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Accepts a connection.
     ///
     /// # Errors
@@ -105,6 +119,10 @@ pub trait Accept: Send + 'static {
 impl Accept for TcpListener {
     type Io = TcpStream;
     type Peer = SocketAddr;
+
+    fn prepare(&mut self) -> io::Result<()> {
+        SockRef::from(&*self).set_nonblocking(true)
+    }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(TcpListener::poll_accept(self, cx))?;
@@ -153,6 +171,10 @@ impl Accept for TcpListener {
 impl Accept for tokio::net::UnixListener {
     type Io = tokio::net::UnixStream;
     type Peer = std::sync::Arc<tokio::net::unix::SocketAddr>;
+
+    fn prepare(&mut self) -> io::Result<()> {
+        SockRef::from(&*self).set_nonblocking(true)
+    }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Self::Peer)>> {
         let (stream, peer) = ready!(tokio::net::UnixListener::poll_accept(self, cx))?;

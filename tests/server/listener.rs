@@ -532,6 +532,38 @@ async fn a_server_runs_on_when_its_future_is_dropped() {
     assert_eq!(Client::connect(address).await.get("/").await.status, 200);
 }
 
+// tokio's `from_std` leaves it to its caller to make a listener non-blocking.
+#[cfg(unix)]
+#[test]
+fn a_blocking_listener_holds_nobody_up() {
+    for late in [false, true] {
+        let (tell, told) = std::sync::mpsc::channel();
+        // A thread of its own: what blocks there does not block the test.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let report = runtime.unwrap().block_on(async {
+                let (shutdown, handle) = coordinator(Plan::immediate());
+                let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+                let same = std::net::TcpListener::from(again(&listener));
+                same.set_nonblocking(false).unwrap();
+                if late {
+                    handle.shutdown("test");
+                }
+                lameduck::serve(listener, hello(), &handle);
+                ready(&handle).await;
+                begin(shutdown).await.unwrap()
+            });
+            let _ = tell.send(report.is_clean());
+        });
+
+        let clean = told.recv_timeout(seconds(10));
+
+        assert_eq!(clean, Ok(true), "late: {late}");
+    }
+}
+
 /// One more descriptor of the same socket.
 #[cfg(unix)]
 fn again(listener: &impl std::os::fd::AsFd) -> std::os::fd::OwnedFd {
