@@ -22,7 +22,7 @@ const BACKLOG: u32 = 4096;
 /// Listens on `address` with a deep backlog.
 ///
 /// tokio's own `TcpListener::bind` has room for 128 connections that are not accepted yet, which a burst fills; this asks
-/// for 4096. Otherwise they are the same: `SO_REUSEADDR` is set, and the first address that works is taken.
+/// for 4096. Otherwise they are the same: `SO_REUSEADDR` is set, but not on Windows, and the first address that works is taken.
 ///
 /// # Errors
 ///
@@ -49,6 +49,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     } else {
         TcpSocket::new_v6()?
     };
+    // After a restart the port may be in TIME_WAIT. On Windows it is free then, and the option would let another process take it.
+    #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
