@@ -2,21 +2,23 @@
 //!
 //! ```console
 //! $ cargo run --example several_servers
-//! api on 127.0.0.1:3000, probes on 127.0.0.1:3001, internal on lameduck-internal-4711.sock
-//! $ curl --unix-socket lameduck-internal-4711.sock http://internal/
+//! api on 127.0.0.1:3000, probes on 127.0.0.1:3001, internal on lameduck-internal.sock
+//! $ curl --unix-socket lameduck-internal.sock http://internal/
 //! in flight: 1, connections: 1
 //! ```
 //!
-//! The socket file lies in the directory for temporary files; the line says where.
+//! The socket file lies in the directory for temporary files, or where the third argument says; the line says where. It is
+//! left there at the end: by then the path may belong to a successor, whose file would be removed. The next start replaces it.
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
 use axum::routing::get;
-use lameduck::{Phase, Plan, Server, ShutdownCoordinator, ShutdownHandle};
+use lameduck::{Plan, Server, ShutdownCoordinator, ShutdownHandle};
 use tokio::net::UnixListener;
 
 #[tokio::main]
@@ -27,6 +29,10 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let address = args.next().unwrap_or("127.0.0.1:3000".to_owned());
     let admin_address = args.next().unwrap_or("127.0.0.1:3001".to_owned());
+    let socket = match args.next() {
+        Some(path) => PathBuf::from(path),
+        None => std::env::temp_dir().join("lameduck-internal.sock"),
+    };
 
     let shutdown = ShutdownCoordinator::new(Plan::from_env()?);
     let handle = shutdown.handle();
@@ -44,9 +50,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .request_extension(|peer: &SocketAddr| ConnectInfo(*peer))
         .serve(api, Router::new().route("/", get(hello)));
 
-    let socket =
-        std::env::temp_dir().join(format!("lameduck-internal-{}.sock", std::process::id()));
-    let internal = UnixListener::bind(&socket)?;
+    let internal = bind_unix(&socket)?;
     let app = Router::new()
         .route("/", get(load))
         .with_state(handle.clone());
@@ -56,12 +60,19 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         socket.display()
     );
 
-    shutdown.try_hook(Phase::Exit, "socket file", async move || {
-        tokio::fs::remove_file(socket).await
-    })?;
     let report = shutdown.run().await;
     println!("{report}");
     Ok(report.exit_code())
+}
+
+/// Listens at `path`, whatever lies there: a file that was left behind, or the socket of a predecessor that is still leaving.
+///
+/// A rename replaces a file in one step, so there is no moment at which clients find nothing.
+fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+    let own = path.with_extension(format!("{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&own)?;
+    std::fs::rename(own, path)?;
+    Ok(listener)
 }
 
 async fn hello(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {

@@ -236,20 +236,34 @@ fn rollout_refuses_what_kubernetes_refuses() {
 }
 
 #[test]
-fn several_servers_all_serve_and_leave_no_socket_file() {
-    let mut servers = Process::example("several_servers", &[ANYWHERE, ANYWHERE], SHORT);
+fn several_servers_all_serve_and_leave_a_successors_socket_alone() {
+    let scratch = Scratch::new("example-several-servers");
+    let socket = scratch.path("internal.sock");
+    let args = [ANYWHERE, ANYWHERE, &socket];
+    let mut servers = Process::example("several_servers", &args, SHORT);
     let line = servers.line();
-    let socket = word_after(&line, "internal on");
+    assert_eq!(word_after(&line, "internal on"), socket);
 
     let hello = ask(&word_after(&line, "api on"), "GET /", "");
     let load = ask_unix(&socket, "GET /");
+    let mut successors = Process::example("several_servers", &args, SHORT);
+    successors.line();
     let report = stop(servers);
+    let load_afterwards = ask_unix(&socket, "GET /");
+    stop(successors);
+    // What is left there now does not keep anybody from starting.
+    let mut third = Process::example("several_servers", &args, SHORT);
+    third.line();
+    stop(third);
 
     assert!(hello.contains("hello 127.0.0.1:"), "{hello}");
     // The first client's connection may still be ending.
     assert!(load.contains("in flight: 1, connections: "), "{load}");
-    assert!(report.contains("hook `socket file` done"), "{report}");
-    assert!(!std::path::Path::new(&socket).exists());
+    assert!(
+        load_afterwards.contains("in flight: 1"),
+        "{load_afterwards}"
+    );
+    assert!(report.contains("clean: SIGTERM"), "{report}");
 }
 
 #[test]
