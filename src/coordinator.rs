@@ -263,6 +263,7 @@ impl ShutdownCoordinator {
 
 impl Drop for ShutdownCoordinator {
     fn drop(&mut self) {
+        self.handle.shared.abandon();
         if self.handle.shared.is_needed() {
             tracing::warn!(
                 target: "lameduck",

@@ -19,7 +19,7 @@ pub enum Reason {
         /// Its error or panic message.
         error: String,
     },
-    /// A server could not go on accepting connections.
+    /// A server could not go on accepting connections, or its runtime went away.
     #[non_exhaustive]
     ServerFailed {
         /// The server's name.

@@ -99,6 +99,8 @@ struct State {
     /// and how much of what lasts.
     cut_long: u64,
     on_trigger: Vec<Box<dyn FnOnce(std::time::Instant) + Send>>,
+    /// The coordinator was dropped: no phase will run any more.
+    abandoned: bool,
 }
 
 /// What began the shutdown.
@@ -270,6 +272,17 @@ impl Shared {
         let state = self.state();
         let counted_on = state.trigger.is_some() || state.serving;
         counted_on && self.finished.borrow().is_none()
+    }
+
+    /// The coordinator is gone.
+    pub(crate) fn abandon(&self) {
+        self.state().abandoned = true;
+    }
+
+    /// Whether the coordinator is gone, so that nobody would act on a trigger.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.state().abandoned
     }
 
     /// Requests are served here, so a shutdown has to wait until they are routed elsewhere.

@@ -160,7 +160,7 @@ async fn with_lameduck(settings: Settings, pool: SqlitePool) -> Result<ExitCode,
     lameduck::serve_admin(admin, lameduck::probes(&handle), &handle);
     let serving = lameduck::serve(listener, app::app(pool), &handle);
     tokio::spawn(async move {
-        serving.await;
+        serving.listener_closed().await;
         println!("closed {}", now());
     });
 

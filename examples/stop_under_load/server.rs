@@ -135,7 +135,7 @@ async fn with_lameduck(
     tokio::spawn(async move {
         handle.reached(Phase::LameDuck).await;
         println!("stopping {}", now());
-        serving.await;
+        serving.listener_closed().await;
         println!("closed {}", now());
     });
     println!("serving {address}");

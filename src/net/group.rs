@@ -1,10 +1,12 @@
 //! The connections of one server, as the coordinator sees them.
 
+use std::convert::Infallible;
 use std::fmt::{self, Debug};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::accept::Accepting;
 use super::connection::{Connection, Home};
@@ -206,6 +208,8 @@ pub(crate) struct Group {
     seed: u64,
     /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all.
     connections: Mutex<List>,
+    /// Dropped with the group: the accept loop and each connection hold that. Somebody may wait for it.
+    _over: oneshot::Sender<Infallible>,
 }
 
 #[derive(Default)]
@@ -216,16 +220,27 @@ struct List {
 
 impl Group {
     pub(crate) fn new(handle: &ShutdownHandle, counted: bool, terms: Terms) -> Arc<Self> {
+        Group::with_end(handle, counted, terms).0
+    }
+
+    /// The same, with its end: closed when the accept loop is over and the last connection is gone.
+    pub(crate) fn with_end(
+        handle: &ShutdownHandle,
+        counted: bool,
+        terms: Terms,
+    ) -> (Arc<Self>, oneshot::Receiver<Infallible>) {
+        let (over, end) = oneshot::channel();
         let group = Arc::new(Group {
             handle: handle.clone(),
             counted,
             terms,
             seed: handle.shared.lots.next_server(),
             connections: Mutex::default(),
+            _over: over,
         });
         let source: Arc<dyn Source> = Arc::clone(&group) as _;
         handle.shared.add_source(&source);
-        group
+        (group, end)
     }
 
     /// Counts a connection. `None` when Release has begun.
@@ -282,13 +297,24 @@ impl Group {
 
     /// Ready when the listener should close.
     pub(crate) fn closing(&self) -> WaitForCancellationFutureOwned {
+        self.closes().clone().cancelled_owned()
+    }
+
+    /// The accept loop was dropped. If the listener should have stayed open, the server has failed.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn accept_loop_dropped(&self, name: &str) {
+        if !self.closes().is_cancelled() && !self.handle.shared.is_abandoned() {
+            self.server_failed(name, "its runtime went away".to_owned());
+        }
+    }
+
+    /// Cancelled when the listener should close.
+    fn closes(&self) -> &CancellationToken {
         let shared = &self.handle.shared;
-        let token = if self.counted {
-            &shared.close_listeners
-        } else {
-            &shared.over
-        };
-        token.clone().cancelled_owned()
+        match self.counted {
+            true => &shared.close_listeners,
+            false => &shared.over,
+        }
     }
 
     fn each(&self) -> Vec<Arc<Connection>> {

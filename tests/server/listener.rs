@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use lameduck::{Accept, Phase, Plan, Reason, Server};
+use lameduck::{Accept, Phase, Plan, Reason, Server, ShutdownCoordinator};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, sleep};
 
@@ -25,7 +26,7 @@ async fn a_server_that_starts_after_the_shutdown_began_closes_at_once_and_answer
 
     handle.shutdown("test");
     let serving = lameduck::serve(listener, hello(), &handle);
-    let ((), took) = timed(serving).await;
+    let ((), took) = timed(serving.listener_closed()).await;
     let response = client.response().await;
 
     assert!(about(took, seconds(0)), "{took:?}");
@@ -224,10 +225,11 @@ async fn a_listener_that_fails_triggers_the_shutdown() {
     let mut client = Client::connect(address).await;
     client.ask("/").await;
     gate.entered().await;
-    soon(serving).await;
+    soon(serving.listener_closed()).await;
     gate.open();
     let response = client.response().await;
     let report = soon(run).await.unwrap();
+    soon(serving).await;
 
     assert_eq!(response.status, 200);
     assert!(response.says_close());
@@ -519,6 +521,97 @@ async fn a_server_is_not_ready_until_it_accepts() {
 
     assert_eq!(before, ["api does not accept yet"]);
     assert!(handle.not_ready_because().is_empty());
+}
+
+// A runtime that serves and nothing else: `thread::spawn(|| runtime.block_on(serve(..)))`.
+#[test]
+fn a_runtime_that_waits_for_its_server_finishes_the_last_request() {
+    let gate = Gate::new();
+    let plan = Plan::builder()
+        .grace_period(seconds(20))
+        .lame_duck(millis(100))
+        .linger(Duration::ZERO)
+        .build();
+    let shutdown = ShutdownCoordinator::new(plan.unwrap()).termination_log("/nonexistent");
+    let handle = shutdown.handle();
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = std::thread::spawn({
+        let (app, handle) = (gated(&gate), handle.clone());
+        move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let serving = lameduck::serve(listener, app, &handle);
+                tell.send((address, serving.listener_closed())).unwrap();
+                serving.await;
+            });
+        }
+    });
+    let (address, closed) = told.recv_timeout(seconds(10)).unwrap();
+
+    let (response, report) = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut early = Client::connect(address).await;
+        early.ask("/").await;
+        gate.entered().await;
+        let run = begin(shutdown);
+        reached(&handle, Phase::Drain).await;
+        // Close does not wait for this one before it closes the listener.
+        let mut late = Client::connect(address).await;
+        late.ask("/").await;
+        gate.entered().await;
+        gate.open();
+        assert_eq!(early.response().await.status, 200);
+        soon(closed).await;
+        // Longer than a runtime needs to go away.
+        std::thread::sleep(millis(100));
+        gate.open();
+        (late.try_response().await, soon(run).await.unwrap())
+    });
+
+    assert_eq!(response.unwrap().status, 200);
+    assert!(report.is_clean(), "{report}");
+    server.join().unwrap();
+}
+
+#[test]
+fn a_server_whose_runtime_goes_away_triggers_the_shutdown() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate()).termination_log("/nonexistent");
+    let handle = shutdown.handle();
+    let theirs = tokio::runtime::Runtime::new().unwrap();
+    let listener = theirs.block_on(lameduck::bind("127.0.0.1:0")).unwrap();
+    let serving = {
+        let _inside = theirs.enter();
+        Server::new(&handle).name("api").serve(listener, hello())
+    };
+    theirs.block_on(ready(&handle));
+    drop(theirs);
+
+    let report = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let report = soon(shutdown.run()).await;
+        soon(serving).await;
+        report
+    });
+
+    assert_server_failed(&report.reason, "api", "its runtime went away");
+    // Nobody waits for its listener.
+    let close = report.phase(Phase::Close).unwrap();
+    assert_eq!(close.outcome, lameduck::PhaseOutcome::Completed, "{report}");
+}
+
+// `main` that returns an error before `run`, a test that is over: its runtime goes away as well, and nobody asked for more.
+#[test]
+fn a_server_whose_coordinator_is_gone_triggers_nothing() {
+    let theirs = tokio::runtime::Runtime::new().unwrap();
+    let handle = theirs.block_on(async {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        start(hello(), &handle).await;
+        handle
+    });
+    drop(theirs);
+
+    assert!(!handle.is_shutting_down());
 }
 
 // Dropping what `serve` returns changes nothing.

@@ -1,5 +1,6 @@
 //! The accept loop.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_service::Service;
 
 use super::handshake::Handshake;
@@ -30,10 +32,10 @@ use crate::panic::contain;
 ///
 /// Runs by itself, on tasks of the current runtime. Connections are counted, told at their moment of the spread, and cut at
 /// Close's deadline; requests are counted to the last frame of their bodies. The listener goes on accepting meanwhile, and
-/// is emptied before it closes. If the accept loop fails, that triggers the shutdown.
+/// is emptied before it closes. If the accept loop fails, or its runtime goes away, that triggers the shutdown.
 ///
 /// `service` is any tower service of `http::Request<hyper::body::Incoming>`: an `axum::Router`, tonic's `Routes`, your own.
-/// What is returned may be dropped by whoever does not care when the listener closes. [`Server`] has the settings.
+/// What is returned is ready when nothing of the server is left, and may be dropped. [`Server`] has the settings.
 ///
 /// When the shutdown has begun already, the listener is emptied and closed at once.
 ///
@@ -94,7 +96,6 @@ impl<X, H> Server<X, H> {
     {
         // Asked for before anything is declared: outside a runtime it panics.
         let runtime = tokio::runtime::Handle::current();
-        let (closed, serving) = oneshot::channel();
         let Server {
             handle,
             counted,
@@ -107,7 +108,7 @@ impl<X, H> Server<X, H> {
             builders,
         } = self;
         let shared = &handle.shared;
-        let group = Group::new(&handle, counted, terms);
+        let (group, end) = Group::with_end(&handle, counted, terms);
         let mut ticket = None;
         let mut starting = None;
         if counted {
@@ -124,6 +125,13 @@ impl<X, H> Server<X, H> {
             goaway,
             builders: Arc::new(builders),
         };
+        let closed = CancellationToken::new();
+        let mut running = Running {
+            group,
+            name,
+            over: false,
+            _closed: closed.clone().drop_guard(),
+        };
         runtime.spawn(async move {
             drop(starting);
             let accept = async move || {
@@ -131,13 +139,30 @@ impl<X, H> Server<X, H> {
                     spawner.spawn(L::ends(&io), io, peer);
                 }
             };
-            if let Err(panic) = contain(accept).await {
-                group.server_failed(&name, panic);
+            let accepted = contain(accept).await;
+            running.over = true;
+            if let Err(panic) = accepted {
+                running.group.server_failed(&running.name, panic);
             }
-            // Nobody may be waiting for this.
-            let _ = closed.send(());
         });
-        Serving { closed: serving }
+        Serving { closed, end }
+    }
+}
+
+/// An accept loop in its task. The task may be dropped with its runtime, also before it has run.
+struct Running {
+    group: Arc<Group>,
+    name: String,
+    over: bool,
+    /// Cancels what [`Serving::listener_closed`] waits for.
+    _closed: DropGuard,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.over {
+            self.group.accept_loop_dropped(&self.name);
+        }
     }
 }
 
@@ -211,17 +236,44 @@ where
     }
 }
 
-/// A server that is running: a future that is ready when its listener has closed. Dropping it changes nothing.
+/// A server that is running: a future that is ready when nothing of the server is left. Its listener is closed then, and its
+/// last connection is gone, upgraded ones included. Dropping it changes nothing.
+///
+/// So a runtime that serves and nothing else may end with it:
+///
+/// ```no_run
+/// # use axum::Router;
+/// # use lameduck::ShutdownHandle;
+/// # fn example(runtime: tokio::runtime::Runtime, app: Router, handle: ShutdownHandle) {
+/// std::thread::spawn(move || {
+///     runtime.block_on(async {
+///         let listener = lameduck::bind("0.0.0.0:3000").await?;
+///         lameduck::serve(listener, app, &handle).await;
+///         std::io::Result::Ok(())
+///     })
+/// });
+/// # }
+/// ```
 pub struct Serving {
-    closed: oneshot::Receiver<()>,
+    closed: CancellationToken,
+    end: oneshot::Receiver<Infallible>,
+}
+
+impl Serving {
+    /// Ready when the listener has closed, at the end of Close; connections may be left. For whoever wants the address.
+    ///
+    /// The future is owned and `'static`. It is cancel safe.
+    pub fn listener_closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.closed.clone().cancelled_owned()
+    }
 }
 
 impl Future for Serving {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // An error says that the server's task is gone, and its listener with it.
-        Pin::new(&mut self.closed).poll(cx).map(|_| ())
+        // Nothing is sent: an error says that the group is gone.
+        Pin::new(&mut self.end).poll(cx).map(|_| ())
     }
 }
 
