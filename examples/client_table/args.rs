@@ -113,6 +113,7 @@ impl Args {
         let wanted = |shape: &Shape| {
             shape.cast() == cast
                 && shape.exists_in(protocol)
+                && shape.exists_at(moment, column)
                 && (!self.short || shape.is_telling())
                 && format!("{scene} {shape}").contains(&self.only)
         };

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsConnector;
 
 use crate::cue::Cue;
 use crate::http1;
 use crate::http2;
 use crate::protocol::Protocol;
+use crate::script;
 use crate::shape::Shape;
 use crate::story::{End, Story};
 use crate::wire::Wire;
@@ -39,10 +40,14 @@ impl Client {
             () = async { left.come().await; sleep(AFTER_THE_END).await } => End::Open,
         };
         story.end = end;
+        story.over = Some(Instant::now());
         (self.shape, story)
     }
 
     async fn connect_and_play(&self, mut cue: Cue, story: &mut Story) -> End {
+        if self.shape.is_bounded() {
+            sleep(script::before_half_a_head(cue.moment)).await;
+        }
         let resets = self.shape == Shape::Reset;
         let (connector, left) = (self.connector.as_ref(), cue.left.clone());
         let mut wire = match Wire::connect(self.address, connector, left, resets).await {

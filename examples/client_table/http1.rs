@@ -65,7 +65,7 @@ impl<'a> Client<'a> {
     async fn act(&mut self) -> Result<(), End> {
         let key = self.shape.key();
         match self.shape {
-            Shape::Read(rate) | Shape::ReadByWindow(rate) => {
+            Shape::Read(rate) => {
                 self.wire.pace(rate);
                 self.large(&key, readable(rate, READING)).await;
                 self.wire.fill(SLOW_BEGINNING).await?;
@@ -106,12 +106,6 @@ impl<'a> Client<'a> {
             Shape::HalfClose => {
                 self.drip(&key).await;
                 self.wire.half_close().await;
-                self.wire.fill(1).await?;
-                self.cue.ready();
-                self.finish().await
-            }
-            Shape::NoPong => {
-                self.drip(&key).await;
                 self.wire.fill(1).await?;
                 self.cue.ready();
                 self.finish().await
@@ -165,6 +159,7 @@ impl<'a> Client<'a> {
             }
             Shape::Http10 => self.http10(&key).await,
             Shape::Expect => self.expect(&key).await,
+            Shape::ReadByWindow(_) | Shape::NoPong => unreachable!("HTTP/1 has no such client"),
         }
     }
 
@@ -212,8 +207,6 @@ impl<'a> Client<'a> {
     /// Half a head now, the rest when the phase has begun.
     async fn half_head(&mut self) -> Result<(), End> {
         let demand = script::later(self.cue.moment);
-        let pause = sleep(script::before_half_a_head(self.cue.moment));
-        self.wire.read_until(pause).await?;
         self.half_of_head(demand).await;
         self.read_until_after(after::REST).await?;
         self.wire.send(HALF_HEAD[1].as_bytes()).await;

@@ -117,6 +117,7 @@ impl<'a> Client<'a> {
                 let rest = self
                     .half_block(&key, script::later(self.cue.moment))
                     .await?;
+                self.read_until_told().await?;
                 self.read_until_after(after::REST_OF_BLOCK).await?;
                 self.send_rest(&rest).await;
                 self.finish().await
@@ -241,6 +242,17 @@ impl<'a> Client<'a> {
         let mut cue = self.cue.clone();
         self.read_until(cue.said(&start)).await?;
         self.finish().await
+    }
+
+    /// Reads until GOAWAY has come, with a PING that this client cannot answer; not for longer than another stream drips.
+    async fn read_until_told(&mut self) -> Result<(), End> {
+        while !self.going_away
+            && self.cue.moment != Moment::Normal
+            && !self.story.requests[0].is_over()
+        {
+            self.turn().await?;
+        }
+        Ok(())
     }
 
     async fn read_until_after(&mut self, time: Duration) -> Result<(), End> {

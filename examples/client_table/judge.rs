@@ -1,8 +1,10 @@
 //! What became of each client, and whether that is right.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::column::Column;
+use crate::moment::Moment;
 use crate::process::Ended;
 use crate::protocol::Protocol;
 use crate::scene::Played;
@@ -42,7 +44,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Judged {
     pub(crate) column: Column,
     pub(crate) protocol: Protocol,
-    pub(crate) moment: crate::moment::Moment,
+    pub(crate) moment: Moment,
     pub(crate) shape: Shape,
     pub(crate) verdict: Verdict,
     pub(crate) is_right: bool,
@@ -92,6 +94,28 @@ pub(crate) fn judge(played: &Played) -> Vec<Judged> {
     judged.collect()
 }
 
+/// How a server left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exit {
+    pub(crate) column: Column,
+    pub(crate) protocol: Protocol,
+    pub(crate) moment: Moment,
+    pub(crate) cast: Cast,
+    /// From SIGTERM. `None` if it was killed.
+    pub(crate) took: Option<Duration>,
+}
+
+pub(crate) fn exit(played: &Played) -> Exit {
+    let ended = &played.ended;
+    Exit {
+        column: played.scene.column,
+        protocol: played.scene.protocol,
+        moment: played.scene.moment,
+        cast: played.scene.cast,
+        took: ended.killed.is_none().then_some(ended.took),
+    }
+}
+
 /// What is wrong with the process as a whole, if it is lameduck's.
 pub(crate) fn failures(played: &Played) -> Vec<String> {
     const CLEAN: i32 = 0;
@@ -102,7 +126,7 @@ pub(crate) fn failures(played: &Played) -> Vec<String> {
     }
     let mut failures = Vec::new();
     let mut fail = |what: String| failures.push(format!("{}: {what}", played.scene));
-    if ended.killed {
+    if ended.killed.is_some() {
         fail(format!(
             "it was there after {:.2} s, and was killed",
             ended.took.as_secs_f64()
@@ -128,8 +152,14 @@ pub(crate) fn failures(played: &Played) -> Vec<String> {
 
 fn of_client(played: &Played, shape: Shape, story: &Story) -> (Verdict, bool, String) {
     let caught = is_caught(played, shape, story);
+    let http2 = played.scene.protocol.is_http2();
     let judged = story.requests.iter().map(|asked| {
-        let verdict = of_request(played, caught, story, asked);
+        let verdict = of_request(&played.ended, http2, story, asked);
+        // What was lost is lost, whenever it was.
+        let verdict = match caught || !asked.demand.allows(verdict) {
+            true => verdict,
+            false => Verdict::Missed,
+        };
         let is_right = asked.demand.allows(verdict);
         (verdict, is_right, why(played, story, asked))
     });
@@ -146,14 +176,12 @@ fn of_connection(story: &Story) -> Verdict {
     }
 }
 
-fn of_request(played: &Played, caught: bool, story: &Story, asked: &Asked) -> Verdict {
-    let ended = &played.ended;
+fn of_request(ended: &Ended, http2: bool, story: &Story, asked: &Asked) -> Verdict {
     let is_named = is_named(ended, story, asked);
     if asked.demand == Demand::Anything {
-        return match (ended.killed, played.caught) {
-            (true, _) => Verdict::Late,
-            (_, false) => Verdict::Missed,
-            (_, true) => Verdict::GivenUp,
+        return match ended.killed {
+            Some(_) => Verdict::Late,
+            None => Verdict::GivenUp,
         };
     }
     if asked.is_whole(ended) {
@@ -161,25 +189,29 @@ fn of_request(played: &Played, caught: bool, story: &Story, asked: &Asked) -> Ve
             _ if story.early => Verdict::Early,
             _ if story.after_exit > BUFFERED && is_named => Verdict::Named,
             _ if story.after_exit > BUFFERED => Verdict::Orphaned,
-            End::Reset | End::Torn if !played.scene.protocol.is_http2() => Verdict::Reset,
-            _ if !caught => Verdict::Missed,
+            // On HTTP/2 a client that knows that a stream is over needs no end of the connection.
+            End::Reset | End::Torn if !http2 => Verdict::Reset,
             _ => Verdict::Whole,
         };
     }
     let entered = ended.has_said(&format!("entered {}", asked.path));
+    let was_killed = ended.killed.is_some_and(|killed| story.over > Some(killed));
     match story.end {
-        End::Open if !ended.killed => Verdict::Hung,
+        End::Open if !was_killed => Verdict::Hung,
         _ if !entered => Verdict::Unbegun,
         _ if is_named => Verdict::Named,
-        _ if ended.killed => Verdict::Late,
+        _ if was_killed => Verdict::Late,
         _ => Verdict::Lost,
     }
 }
 
-/// Whether the moment came in the middle of the client's action.
+/// Whether the moment came in the middle of the client's action. One that got all of it before shows nothing.
 fn is_caught(played: &Played, shape: Shape, story: &Story) -> bool {
     let mut done = story.requests.iter().filter_map(|asked| asked.done);
-    played.caught && (shape.is_answered_before() || done.any(|done| done > played.begun))
+    let is_over = !shape.is_answered_before()
+        && story.requests.iter().all(Asked::is_over)
+        && done.all(|done| done < played.begun);
+    played.caught && !is_over
 }
 
 /// By its path, or by its connection.

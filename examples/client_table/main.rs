@@ -99,14 +99,23 @@ async fn play_table(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let started = Instant::now();
     println!("{}\n", table::announcement(args));
     let outcome = play::play(args, Identity::new()?).await?;
-    println!("{}", table::tables(args, &outcome.judged));
+    println!("{}", table::tables(args, &outcome));
     println!("{}", table::LEGEND);
-    print!("{}", table::behind_failures(&outcome.judged));
+    // A peer has too many, unless it was asked for.
+    let told = match args.columns[..] {
+        [column] => column,
+        _ => Column::Lameduck,
+    };
+    print!("{}", table::behind_failures(told, &outcome.judged));
     let failures = failures(args, &outcome);
     for failure in &failures {
         println!("FAILED {failure}");
     }
-    println!("{:.0} s in all", started.elapsed().as_secs_f64());
+    println!(
+        "{:.0} s in all; {} scenes were played again, because the machine was late for their moment",
+        started.elapsed().as_secs_f64(),
+        outcome.missed
+    );
     println!("{}", table::last_line(args, &outcome.judged));
     Ok(ExitCode::from(u8::from(!failures.is_empty())))
 }

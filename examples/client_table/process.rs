@@ -35,8 +35,8 @@ pub(crate) struct Process {
 /// How a server ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// SIGKILL came before it had left.
-    pub(crate) killed: bool,
+    /// When SIGKILL came, if it came before the server had left.
+    pub(crate) killed: Option<Instant>,
     /// From SIGTERM.
     pub(crate) took: Duration,
     /// `None` when a signal ended it.
@@ -114,7 +114,7 @@ impl Process {
         let told = self.told.ok_or("it was not told to stop")?;
         let left = self.settings.grace().saturating_sub(told.elapsed());
         let exited = timeout(left, self.child.wait()).await;
-        let killed = exited.is_err();
+        let killed = exited.is_err().then(Instant::now);
         let status = match exited {
             Ok(status) => status,
             Err(_) => {

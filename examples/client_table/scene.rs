@@ -83,14 +83,14 @@ impl Scene {
         drop(cue);
         let mut caught = timeout(PATIENCE, director.all_ready()).await.is_ok();
 
+        // Drain begins by itself, and so does Close if Drain has been held open for too long.
+        caught &= !process.has_begun(self.moment);
         match self.moment {
-            Moment::Normal => {}
+            Moment::Normal | Moment::Drain => {}
             Moment::LameDuck => process.terminate().await?,
-            Moment::Drain => {}
             Moment::Close => process.end_drain().await?,
         }
         if self.moment != Moment::Normal {
-            caught &= !process.has_begun(self.moment) || self.moment == Moment::LameDuck;
             process.begun(self.moment).await?;
         }
         let begun = Instant::now();

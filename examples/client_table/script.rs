@@ -33,8 +33,8 @@ pub(crate) const BETWEEN_TRICKLES: Duration = Duration::from_millis(100);
 pub(crate) const CHUNK: usize = 1000;
 pub(crate) const HALF: usize = CHUNK / 2;
 
-/// Half a head has 2 s, by lameduck's default. So one that is sent in LameDuck, for Drain to come before the rest, is sent in
-/// the last second of it.
+/// Half a head has 2 s, by lameduck's default. So who sends one in LameDuck, for Drain to come before the rest, connects in the last
+/// second of it.
 pub(crate) fn before_half_a_head(moment: Moment) -> Duration {
     const LAST: Duration = Duration::from_secs(1);
     match moment {
@@ -48,7 +48,7 @@ pub(crate) mod after {
     use std::time::Duration;
 
     pub(crate) const REST: Duration = Duration::from_millis(400);
-    /// Longer than an HTTP/2 server waits for its PING's answer.
+    /// After GOAWAY. Longer than a server waits for the answer to the PING that comes with it.
     pub(crate) const REST_OF_BLOCK: Duration = Duration::from_millis(1500);
     /// After Close. Longer than an idle connection lingers there.
     pub(crate) const NEXT_HEAD: Duration = Duration::from_millis(1500);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::column::Column;
+use crate::moment::Moment;
 use crate::protocol::Protocol;
 
 /// What a client does.
@@ -139,9 +141,24 @@ impl Shape {
         }
     }
 
+    /// Whether it exists at that moment. A connection that lameduck accepts after SIGTERM is told to close with its first
+    /// response, and these have something to send behind one that does not say so.
+    pub(crate) fn exists_at(self, moment: Moment, column: Column) -> bool {
+        let is_next = matches!(self, Shape::NextHead | Shape::HalfNextHead);
+        !is_next || moment.clients_begin_in().is_none() || column != Column::Lameduck
+    }
+
+    /// Whether it begins something that the server bounds by less than LameDuck.
+    pub(crate) const fn is_bounded(self) -> bool {
+        matches!(self, Shape::HalfHead | Shape::HalfNextHead)
+    }
+
     /// Whether all of its response is there before the moment by design, and something else goes on then.
     pub(crate) const fn is_answered_before(self) -> bool {
-        matches!(self, Shape::Unread(_) | Shape::Behind | Shape::Http10)
+        matches!(
+            self,
+            Shape::Unread(_) | Shape::Behind | Shape::BehindNever | Shape::Http10
+        )
     }
 
     /// Whether it is in the short table.

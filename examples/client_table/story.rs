@@ -12,6 +12,8 @@ pub(crate) struct Story {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) requests: Vec<Asked>,
     pub(crate) end: End,
+    /// When it ended.
+    pub(crate) over: Option<Instant>,
     /// How many bytes came when the server's process was gone already.
     pub(crate) after_exit: usize,
     /// The error that HTTP/2's last GOAWAY gave, if it gave one.
@@ -88,6 +90,7 @@ impl Default for Story {
             peer: None,
             requests: Vec::new(),
             end: End::Open,
+            over: None,
             after_exit: 0,
             error: None,
             early: false,

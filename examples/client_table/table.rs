@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use crate::args::Args;
 use crate::column::Column;
-use crate::judge::Judged;
+use crate::judge::{Exit, Judged};
 use crate::moment::Moment;
+use crate::play::Outcome;
 use crate::protocol::Protocol;
-use crate::shape::Shape;
+use crate::shape::{Cast, Shape};
 
-const NAME: usize = 25;
+const NAME: usize = 26;
 const CELL: usize = 10;
 
 pub(crate) fn announcement(args: &Args) -> String {
@@ -36,71 +37,99 @@ whole     every byte arrived, and the connection's end was in order
 unbegun   no handler was called, and the connection ended
 named     cut, and the report names the request or the connection
 given up  the client gave it up, and the server left in time
-!         not what has to become of that client; below is what was seen of lameduck's
+!         not what has to become of that client; what was seen of those of lameduck follows
 ";
 
-/// A row for each shape, a group of columns for each server, a table for each protocol.
-pub(crate) fn tables(args: &Args, judged: &[Judged]) -> String {
+/// A table for each protocol, with a group of columns for each server.
+pub(crate) fn tables(args: &Args, outcome: &Outcome) -> String {
     let mut tables = String::new();
     for protocol in Protocol::ALL {
-        let of_protocol: Vec<&Judged> = judged
-            .iter()
-            .filter(|one| one.protocol == protocol)
-            .collect();
-        if !of_protocol.is_empty() {
-            let _ = writeln!(tables, "{}", table(args, protocol, &of_protocol));
+        let columns = columns(args, protocol, outcome);
+        if !columns.is_empty() {
+            let _ = writeln!(tables, "{}", table(protocol, &columns, outcome));
         }
     }
     tables
 }
 
-fn table(args: &Args, protocol: Protocol, judged: &[&Judged]) -> String {
-    let columns: Vec<(Column, Moment)> = args
+/// The columns in which something was played.
+fn columns(args: &Args, protocol: Protocol, outcome: &Outcome) -> Vec<(Column, Moment)> {
+    let all = args
         .columns
         .iter()
-        .flat_map(|&column| Moment::ALL.map(|moment| (column, moment)))
-        .filter(|&(column, moment)| moment.exists_for(column))
-        .filter(|&(column, moment)| {
-            let mut judged = judged.iter();
-            judged.any(|one| one.column == column && one.moment == moment)
-        })
-        .collect();
-    let mut table = format!("{protocol:<NAME$}");
+        .flat_map(|&column| Moment::ALL.map(|moment| (column, moment)));
+    let is_played = |&(column, moment): &(Column, Moment)| {
+        let mut exits = outcome.exits.iter();
+        exits.any(|exit| (exit.column, exit.protocol, exit.moment) == (column, protocol, moment))
+    };
+    all.filter(is_played).collect()
+}
+
+/// A row for each shape, and for the exit of each cast's server.
+fn table(protocol: Protocol, columns: &[(Column, Moment)], outcome: &Outcome) -> String {
     let mut last = None;
-    for (column, _) in &columns {
-        let name = if last.replace(column) == Some(column) {
-            ""
-        } else {
-            column.key()
-        };
-        let _ = write!(table, " {name:<CELL$}");
-    }
-    let _ = write!(table, "\n{:<NAME$}", "");
-    for (_, moment) in &columns {
-        let _ = write!(table, " {moment:<CELL$}");
-    }
+    let servers = columns
+        .iter()
+        .map(|&(column, _)| match last.replace(column) {
+            Some(last) if last == column => String::new(),
+            _ => column.to_string(),
+        });
+    let mut table = row(protocol.key(), servers);
+    let moments = columns.iter().map(|(_, moment)| moment.to_string());
+    table.push_str(&row("", moments));
     for shape in Shape::ALL {
-        let row: Vec<String> = columns
+        let cells: Vec<String> = columns
             .iter()
             .map(|&(column, moment)| {
-                let is_here = |one: &&&Judged| {
-                    one.shape == shape && one.column == column && one.moment == moment
+                let is_here = |one: &&Judged| {
+                    (one.shape, one.protocol) == (shape, protocol)
+                        && (one.column, one.moment) == (column, moment)
                 };
-                cell(&judged.iter().filter(is_here).copied().collect::<Vec<_>>())
+                cell(&outcome.judged.iter().filter(is_here).collect::<Vec<_>>())
             })
             .collect();
-        if row.iter().all(String::is_empty) {
-            continue;
-        }
-        let _ = write!(table, "\n{:<NAME$}", shape.key());
-        for cell in row {
-            let _ = write!(table, " {cell:<CELL$}");
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            table.push_str(&row(&shape.key(), cells.into_iter()));
         }
     }
+    for (cast, name) in [
+        (Cast::Ending, "the server left after"),
+        (Cast::Stuck, "with those that never end"),
+    ] {
+        let exits = columns.iter().map(|&(column, moment)| {
+            let is_here = |exit: &&Exit| {
+                (exit.protocol, exit.cast) == (protocol, cast)
+                    && (exit.column, exit.moment) == (column, moment)
+            };
+            left(outcome.exits.iter().filter(is_here))
+        });
+        table.push_str(&row(name, exits));
+    }
     table
-        .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+}
+
+fn row(name: &str, cells: impl Iterator<Item = String>) -> String {
+    let mut row = format!("{name:<NAME$}");
+    for cell in cells {
+        let _ = write!(row, " {cell:<CELL$}");
+    }
+    format!("{}\n", row.trim_end())
+}
+
+/// The longest time from SIGTERM.
+fn left<'a>(mut exits: impl Iterator<Item = &'a Exit>) -> String {
+    let Some(first) = exits.next() else {
+        return String::new();
+    };
+    let longest = exits.try_fold(first.took, |longest, exit| {
+        longest
+            .zip(exit.took)
+            .map(|(longest, took)| Some(longest.max(took)))
+    });
+    match longest.flatten() {
+        Some(took) => format!("{:.1} s", took.as_secs_f64()),
+        None => "killed!".to_owned(),
+    }
 }
 
 /// The worst of its runs, and how many were wrong if there are several.
@@ -117,14 +146,14 @@ fn cell(runs: &[&Judged]) -> String {
     }
 }
 
-/// What was seen of each client of lameduck that has not got its due.
-pub(crate) fn behind_failures(judged: &[Judged]) -> String {
+/// What was seen of each client that has not got its due.
+pub(crate) fn behind_failures(column: Column, judged: &[Judged]) -> String {
     let mut lines = String::new();
-    for one in wrong(judged, Column::Lameduck) {
+    for one in wrong(judged, column) {
         let _ = writeln!(
             lines,
-            "{}! {} {}, {}: {}",
-            one.verdict, one.protocol, one.moment, one.shape, one.why
+            "{}! {} {} {} {}: {}",
+            one.verdict, one.column, one.protocol, one.moment, one.shape, one.why
         );
     }
     lines
