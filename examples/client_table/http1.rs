@@ -57,8 +57,10 @@ impl<'a> Client<'a> {
     /// Returns how the connection ended, or nothing if this client ends it.
     pub(crate) async fn play(mut self) -> Result<(), End> {
         let end = self.act().await;
-        // It may have ended while the client did something else than to read a response.
-        while self.unanswered().is_some() && self.response().await.is_ok() {}
+        if end.is_err() {
+            // It may have ended while the client did something else than to read a response.
+            while self.unanswered().is_some() && self.response().await.is_ok() {}
+        }
         end
     }
 

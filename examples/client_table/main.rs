@@ -1,30 +1,30 @@
 //! A table of clients: every shape of client, caught in the middle of its action by every phase, over every version of HTTP.
 //!
 //! ```console
-//! $ cargo run --all-features --example client_table
+//! $ cargo run --example client_table
 //! ```
 //!
-//! A server is started as a child process for each version of HTTP and each phase. Clients connect to it over loopback, with small
-//! receive buffers, and begin: one reads its response at 20 kB/s, one sends half a chunk, one answers no PING. When all of them
-//! are in the middle of their actions the phase begins; they finish, and the server is watched until it has exited. Nothing is
-//! timed by a guess: clients wait for bytes, for their handler's call and for the phase, which the server reports on standard
-//! output.
+//! A server is started as a child process for each version of HTTP and each phase. Clients connect to it over loopback, with
+//! small receive buffers, and begin: one reads its response at 20 kB/s, one sends half a chunk, one answers no PING. When all of
+//! them are in the middle of their actions the phase begins; they finish, and the server is watched until it has exited. Nothing
+//! is timed by a guess: clients wait for bytes, for their handler's call and for the phase, which the server reports on standard
+//! output. A scene whose phase began before a client was in its action, on a machine that is busy, is played again.
 //!
-//! Each cell of the table is one client. A client is *whole* if it got every byte in order; *unbegun* if no handler was called for
-//! its request; *named* if the report names what was cut. What each client has to get follows from what it does: one that reads
-//! fast enough for the grace period has to get all of it, one that never reads has to be named. Everything else is a failure, and
-//! marked with `!`: *lost*, *reset*, *early*, *orphaned* (the last bytes came from the kernel when the process was gone), *refused*,
-//! *hung*, *late* (the process outlived its grace period), *missed* (the phase did not come in the middle of the action).
+//! Each cell of the table is one client. A client is *whole* if it got every byte in order; *unbegun* if no handler was called
+//! for its request; *named* if the report names what was cut. What each client has to get follows from what it does: one that
+//! reads fast enough for the grace period has to get all of it, one that never reads has to be named. Everything else is a
+//! failure, and marked with `!`; the legend below the table explains the words.
 //!
-//! **Other servers.** `axum::serve(..).with_graceful_shutdown` and hyper-util's `GracefulShutdown` serve the same router to the same
-//! clients. They serve on for as long as LameDuck lasts, and then begin. They have no Close: their listener closes when they
-//! begin. They have no report either, so nothing of theirs is *named*.
+//! **Other servers.** `axum::serve(..).with_graceful_shutdown` and hyper-util's `GracefulShutdown` serve the same router to the
+//! same clients. They serve on for as long as LameDuck lasts, and then begin. They have no Close: their listener closes when
+//! they begin. They have no report either, so nothing of theirs is *named*.
 //!
 //! **Half-close.** hyper takes a client that ends its direction behind its request for one that has gone, and drops the request.
 //! So `lameduck`'s server and hyper-util's are built with hyper's `half_close(true)`; `axum::serve` has no such setting.
 //!
-//! What is left to chance follows from `--seed`. `--short` plays the most telling cells. The last line is the result; the exit code
-//! is 0 if every client of `lameduck` got its due, and a peer, if one was played, wronged somebody. `--help` lists the options.
+//! The whole table takes 100 s. What is left to chance follows from `--seed`. `--short` plays the most telling cells in 15 s.
+//! `--help` lists the options. The last line is the result; the exit code is 0 if every client of `lameduck` got its due, and a
+//! peer, if one was played, wronged somebody.
 
 mod app;
 mod args;

@@ -37,7 +37,15 @@ whole     every byte arrived, and the connection's end was in order
 unbegun   no handler was called, and the connection ended
 named     cut, and the report names the request or the connection
 given up  the client gave it up, and the server left in time
-!         not what has to become of that client; what was seen of those of lameduck follows
+!         not what has to become of that client (a number says in how many runs):
+lost      a handler was called, not every byte arrived, and the report says nothing
+orphaned  every byte arrived, but the last of them from the kernel, when the process was gone
+early     the connection ended unannounced while everything had to be served
+reset     every byte arrived, and then the connection was torn off
+late      the process outlived its grace period
+hung      the client saw no end
+refused   nobody listened
+missed    the phase did not come in the middle of the client's action
 ";
 
 /// A table for each protocol, with a group of columns for each server.
@@ -132,7 +140,7 @@ fn left<'a>(mut exits: impl Iterator<Item = &'a Exit>) -> String {
     }
 }
 
-/// The worst of its runs, and how many were wrong if there are several.
+/// The worst of its runs, and in how many it was wrong, if there are several.
 fn cell(runs: &[&Judged]) -> String {
     let worst = runs.iter().max_by_key(|one| (!one.is_right, one.verdict));
     let Some(worst) = worst else {
@@ -142,7 +150,7 @@ fn cell(runs: &[&Judged]) -> String {
     match (wrong, runs.len()) {
         (0, _) => worst.verdict.name().to_owned(),
         (_, 1) => format!("{}!", worst.verdict.name()),
-        (wrong, all) => format!("{}! {wrong}/{all}", worst.verdict.name()),
+        (wrong, _) => format!("{}!{wrong}", worst.verdict.name()),
     }
 }
 
