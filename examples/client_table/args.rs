@@ -14,7 +14,7 @@ client_table: clients of every shape, caught in the middle of their actions by e
   --server NAME     lameduck, axum or hyper-util: that server alone
   --runs N          how often each cell is played (1)
   --seed N          what is left to chance comes from it (1)
-  --parallel N      so many servers at a time (10)
+  --parallel N      so many servers at a time (16)
   --list            the cells' names, and nothing is played
   --help            this
 ";
@@ -39,7 +39,7 @@ impl Default for Args {
             columns: Column::ALL.to_vec(),
             runs: 1,
             seed: 1,
-            parallel: 10,
+            parallel: 16,
             list: false,
         }
     }
@@ -80,7 +80,7 @@ impl Args {
             for protocol in Protocol::ALL {
                 for moment in Moment::ALL {
                     for cast in Cast::ALL {
-                        scenes.extend(self.scene(column, protocol, moment, cast));
+                        scenes.extend(self.scenes_of(column, protocol, moment, cast));
                     }
                 }
             }
@@ -88,38 +88,43 @@ impl Args {
         scenes
     }
 
-    fn scene(
+    /// One scene with all who can share a server, and one for each who cannot.
+    fn scenes_of(
         &self,
         column: Column,
         protocol: Protocol,
         moment: Moment,
         cast: Cast,
-    ) -> Option<Scene> {
+    ) -> Vec<Scene> {
         // Without SIGTERM they would have no end.
         let is_endless = cast == Cast::Stuck && moment == Moment::Normal;
         if is_endless || !moment.exists_for(column) {
-            return None;
+            return Vec::new();
         }
         if self.short && !is_telling(column, protocol, moment, cast) {
-            return None;
+            return Vec::new();
         }
-        let mut scene = Scene {
+        let scene = |shapes: Vec<Shape>| Scene {
             column,
             protocol,
             moment,
             cast,
-            shapes: Vec::new(),
+            shapes,
         };
+        let nobody = scene(Vec::new());
         let wanted = |shape: &Shape| {
             shape.cast() == cast
                 && shape.exists_in(protocol)
                 && shape.exists_at(moment, column)
                 && (!self.short || shape.is_telling())
-                && format!("{scene} {shape}").contains(&self.only)
+                && format!("{nobody} {shape}").contains(&self.only)
         };
-        let shapes: Vec<Shape> = Shape::ALL.into_iter().filter(wanted).collect();
-        scene.shapes = shapes;
-        (!scene.shapes.is_empty()).then_some(scene)
+        let wanted = Shape::ALL.into_iter().filter(wanted);
+        let (alone, together): (Vec<Shape>, Vec<Shape>) =
+            wanted.partition(|shape| shape.is_alone_at(moment));
+        let alone = alone.into_iter().map(|shape| vec![shape]);
+        let casts = alone.chain([together]).filter(|shapes| !shapes.is_empty());
+        casts.map(scene).collect()
     }
 }
 

@@ -146,11 +146,9 @@ async fn with_lameduck(
         let _ = drain.wait_for(|drained| *drained).await;
     })?;
     for phase in Phase::ALL {
-        let handle = handle.clone();
-        tokio::spawn(async move {
-            handle.reached(phase).await;
-            println!("phase {phase}");
-        });
+        // A hook, because its phase waits for it: a process with nothing left to do is gone before a task has its turn.
+        let name = format!("{phase} has begun");
+        shutdown.hook(phase, name, async move || println!("phase {phase}"))?;
     }
 
     let address = listener.local_addr()?;

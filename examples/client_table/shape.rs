@@ -148,6 +148,16 @@ impl Shape {
         !is_next || moment.clients_begin_in().is_none() || column != Column::Lameduck
     }
 
+    /// Whether it needs a server of its own: what it reads may wait in the server's kernel, and nobody else may hold up the
+    /// process that should stay for it.
+    pub(crate) fn is_alone_at(self, moment: Moment) -> bool {
+        let reads_late = matches!(
+            self,
+            Shape::Read(_) | Shape::ReadByWindow(_) | Shape::StopReading | Shape::NextHead
+        );
+        reads_late && moment != Moment::Normal
+    }
+
     /// Whether it begins something that the server bounds by less than LameDuck.
     pub(crate) const fn is_bounded(self) -> bool {
         matches!(self, Shape::HalfHead | Shape::HalfNextHead)
