@@ -22,7 +22,7 @@
 //! **Half-close.** hyper takes a client that ends its direction behind its request for one that has gone, and drops the request.
 //! So `lameduck`'s server and hyper-util's are built with hyper's `half_close(true)`; `axum::serve` has no such setting.
 //!
-//! The whole table takes 100 s. What is left to chance follows from `--seed`. `--short` plays the most telling cells in 15 s.
+//! The whole table takes 110 s. What is left to chance follows from `--seed`. `--short` plays the most telling cells in 20 s.
 //! `--help` lists the options. The last line is the result; the exit code is 0 if every client of `lameduck` got its due, and a
 //! peer, if one was played, wronged somebody.
 
