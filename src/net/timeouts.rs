@@ -26,7 +26,7 @@ use std::time::Duration;
 /// | [`silent`](Timeouts::silent) | 60 s | 1 s |
 /// | [`handshake`](Timeouts::handshake) | 10 s | 2 s |
 /// | [`pong`](Timeouts::pong) | – | 1 s |
-/// | [`lingering_close`](Timeouts::lingering_close) | 1 s, however much that is | the same |
+/// | [`lingering_close`](Timeouts::lingering_close) | 1 s, however much that is | 1 s of silence |
 ///
 /// `Duration::MAX` means for ever, in the end to Close's deadline. Zero means not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Timeouts {
     /// For the rest of a request's head on HTTP/1, from its first byte. Once the shutdown has begun, `leaving` counts from
     /// then, if the head is older.
     ///
-    /// In normal service it leaves alone what follows a request with a body: that may be the rest of the body.
+    /// While a request is handled nothing is waited for; half of the next head is bounded from the end of the response on.
     pub const fn head(mut self, serving: Duration, leaving: Duration) -> Self {
         self.head = Limit { serving, leaving };
         self
@@ -99,7 +99,9 @@ impl Timeouts {
         self
     }
 
-    /// For the client's end of a connection that we have closed (RFC 9112, section 9.6): what it still sends is read and
+    /// For the client's end of a connection that we have closed (RFC 9112, section 9.6). During the shutdown the time counts
+    /// from when the client was last heard of, and starts only when it has acknowledged all that was sent, where the
+    /// kernel tells (TCP on Linux). What the client still sends is read and
     /// discarded, up to `bytes`. Closing at once would make the kernel send a reset, which can destroy the response. So does
     /// closing when `bytes` have come and more is on its way; the default has no such limit.
     pub const fn lingering_close(mut self, time: Duration, bytes: usize) -> Self {
