@@ -39,6 +39,9 @@ mod linux {
     const HEADER: usize = 16;
     /// `struct inet_diag_req_v2`.
     const REQUEST: usize = 56;
+    /// Where `idiag_state` lies in `struct inet_diag_msg`, behind the header.
+    const STATE: usize = HEADER + 1;
+    const TCP_LISTEN: u8 = 10;
     /// Where `idiag_wqueue` lies in `struct inet_diag_msg`, behind the header.
     const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
 
@@ -90,11 +93,14 @@ mod linux {
         }
     }
 
-    /// What the answer says, unless it is an error.
+    /// What the answer says, unless it is an error. Of a connection that is gone the kernel tells its listener instead, whose
+    /// queue is another thing.
     fn write_queue(answer: &[u8]) -> Option<u32> {
         let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+        let state = *answer.get(STATE)?;
         let bytes = answer.get(WRITE_QUEUE..WRITE_QUEUE + 4)?.try_into().ok()?;
-        (kind == SOCK_DIAG_BY_FAMILY).then(|| u32::from_ne_bytes(bytes))
+        let is_connection = kind == SOCK_DIAG_BY_FAMILY && state != TCP_LISTEN;
+        is_connection.then(|| u32::from_ne_bytes(bytes))
     }
 
     #[cfg(test)]
@@ -143,10 +149,13 @@ mod linux {
 
         #[test]
         fn nothing_is_known_of_a_connection_that_is_none() {
-            let (client, server, [local, mut peer]) = pair("127.0.0.1:0").unwrap();
-            drop((client, server));
-            peer.set_port(1);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let local = listener.local_addr().unwrap();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
 
+            // It listens, and no such connection is there.
+            assert_eq!(ask([local, peer]).unwrap(), None);
+            drop(listener);
             assert_eq!(ask([local, peer]).unwrap(), None);
         }
     }
