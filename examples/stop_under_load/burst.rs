@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,27 +25,45 @@ pub(crate) struct Burst {
     pub(crate) middle: Instant,
     pub(crate) width: Duration,
     pub(crate) connections: u32,
+    /// It goes on, [`SLOWER`], until so many have been refused, or [`LONGEST`] times as many connections have been made.
+    pub(crate) until_refused: usize,
 }
+
+const LONGEST: u32 = 5;
+const SLOWER: u32 = 10;
 
 impl Burst {
     /// Sends it when its time has come, and waits for all answers.
     pub(crate) async fn send(self, address: SocketAddr, log: Arc<Log>, random: Random) {
         let (due, mut asks) = mpsc::unbounded_channel();
-        thread::spawn(move || self.pace(random, &due));
+        let refused = Arc::<AtomicUsize>::default();
+        let seen = Arc::clone(&refused);
+        thread::spawn(move || self.pace(random, &due, &seen));
 
         let mut asking = JoinSet::new();
         while let Some(ask) = asks.recv().await {
-            asking.spawn(attempt(address, ask, Arc::clone(&log)));
+            asking.spawn(attempt(
+                address,
+                ask,
+                Arc::clone(&log),
+                Arc::clone(&refused),
+            ));
         }
         asking.join_all().await;
     }
 
-    fn pace(self, mut random: Random, asks: &mpsc::UnboundedSender<Ask>) {
+    fn pace(self, mut random: Random, asks: &mpsc::UnboundedSender<Ask>, refused: &AtomicUsize) {
         let between = self.width / self.connections;
         let first = self.middle.checked_sub(self.width / 2);
         let first = first.unwrap_or(self.middle);
-        for connection in 0..self.connections {
-            let due = first + between * connection;
+        for connection in 0..self.connections * LONGEST {
+            if connection >= self.connections
+                && refused.load(Ordering::Relaxed) >= self.until_refused
+            {
+                return;
+            }
+            let behind = connection.saturating_sub(self.connections);
+            let due = first + between * (connection + behind * (SLOWER - 1));
             thread::sleep(due.saturating_duration_since(Instant::now()));
             // Whoever asks is there until the last one has come.
             let _ = asks.send(Ask::quick(&mut random));
@@ -52,12 +71,15 @@ impl Burst {
     }
 }
 
-async fn attempt(address: SocketAddr, ask: Ask, log: Arc<Log>) {
+async fn attempt(address: SocketAddr, ask: Ask, log: Arc<Log>, refused: Arc<AtomicUsize>) {
     let began = SystemTime::now();
     let end = match timeout(PATIENCE, answered(address, &ask)).await {
         Ok(end) => end,
         Err(_) => Err((Outcome::TimedOut, "no end in time".to_owned())),
     };
+    if let Err((Outcome::Refused, _)) = end {
+        refused.fetch_add(1, Ordering::Relaxed);
+    }
     log.add(ask, Way::Burst, began, end);
 }
 

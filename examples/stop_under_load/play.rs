@@ -56,7 +56,7 @@ fn stage(args: &Args, column: Column, directory: &Path) -> Stage {
         args: args.clone(),
         column,
         directory: directory.to_owned(),
-        aim: args.closes_after(column),
+        closes_after: args.closes_after(column),
     }
 }
 

@@ -37,6 +37,8 @@ const KEEP_ALIVE_GAP: (Duration, Duration) = (Duration::ZERO, Duration::from_mil
 
 const LISTENER_BURST: u32 = 300;
 const LISTENER_BURST_WIDTH: Duration = Duration::from_millis(30);
+/// Half of the burst has begun so long before the listener can close.
+const LISTENER_LEAD: Duration = Duration::from_millis(10);
 /// So many of its connections have to come in time, and so many too late, or the burst has missed the closing.
 const EITHER_SIDE: usize = 30;
 
@@ -46,8 +48,8 @@ pub(crate) struct Stage {
     pub(crate) args: Args,
     pub(crate) column: Column,
     pub(crate) directory: PathBuf,
-    /// Where the next burst of `listener` is aimed, from SIGTERM: where the last one found the closing.
-    pub(crate) aim: Duration,
+    /// From SIGTERM on the listener is open for so long at least.
+    pub(crate) closes_after: Duration,
 }
 
 /// A round that is over.
@@ -114,6 +116,7 @@ impl Stage {
                 middle: t0 + after,
                 width: MIXED_BURST_WIDTH,
                 connections: MIXED_BURST,
+                until_refused: 0,
             };
             clients.spawn(burst.send(process.address, Arc::clone(&log), random.split()));
         }
@@ -157,18 +160,17 @@ impl Stage {
         let mut clients = JoinSet::new();
         let t0 = process.terminate().await?;
         let burst = Burst {
-            middle: t0 + self.aim,
+            // It begins before the listener can close, and goes on until it is seen to have closed.
+            middle: t0 + self.closes_after.saturating_sub(LISTENER_LEAD),
             width: LISTENER_BURST_WIDTH,
             connections: LISTENER_BURST,
+            until_refused: 2 * EITHER_SIDE,
         };
         clients.spawn(burst.send(process.address, Arc::clone(&log), random.split()));
         let ended = process.wait().await?;
         joined(clients).await?;
         let mut round = Round::new(&log, ended);
         round.missed = !round.straddles();
-        if let Some(first) = round.first_refused().or(round.ended.closed) {
-            self.aim = round.after_t0(first);
-        }
         Ok(round)
     }
 
@@ -197,12 +199,6 @@ impl Round {
             self.attempts.iter().filter(ended).count()
         };
         count(Outcome::Answered) >= EITHER_SIDE && count(Outcome::Refused) >= EITHER_SIDE
-    }
-
-    fn first_refused(&self) -> Option<SystemTime> {
-        let refused = |attempt: &&Attempt| attempt.outcome == Outcome::Refused;
-        let refused = self.attempts.iter().filter(refused);
-        refused.map(|attempt| attempt.began).min()
     }
 
     /// From SIGTERM, as the server heard of it.
