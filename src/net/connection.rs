@@ -331,12 +331,12 @@ impl Connection {
         if std::thread::panicking() {
             self.panicked(place);
         }
-        let removed = self.change(|life| {
+        // Dropped behind the lock.
+        let _removed = self.change(|life| {
             let removed = place.and_then(|place| life.requests.remove(place));
             life.exit.finish();
             removed
         });
-        drop(removed);
     }
 
     #[cold]
