@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::timeouts::{Limit, Timeouts};
+use crate::net::timeouts::{Limit, Timeouts};
 
 /// A connection that was opened a moment ago is about to be used. A GOAWAY that comes before its first request would send
 /// the client away with nothing, to open the next connection, which gets the same. And hyper's client fails a request that
