@@ -97,6 +97,9 @@ impl<I> Io<I> {
             self.state.tell(Exit::client_ended);
             return;
         }
+        if self.state.ends() {
+            self.state.tell(Exit::received);
+        }
         match &mut self.follow {
             Follow::Http1(messages) => {
                 let state = &self.state;
@@ -231,6 +234,9 @@ impl<I: AsyncRead + Unpin> Io<I> {
                 return Poll::Ready(Ok(Some(self.speak(Protocol::Http1))));
             }
             self.sniffed.fill(read);
+            if self.state.ends() {
+                self.state.tell(Exit::received);
+            }
         }
     }
 

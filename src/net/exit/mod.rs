@@ -425,6 +425,13 @@ impl Exit {
         }
     }
 
+    /// Something has been read while reading is to end. More may be behind it, of which the runtime does not know before its
+    /// driver has been polled.
+    #[cold]
+    pub(crate) fn received(&mut self) {
+        self.driven = false;
+    }
+
     /// How many requests hyper has called the service for. Each begins when its future is polled for the first time, and
     /// hyper may read before that.
     #[inline]
