@@ -176,8 +176,8 @@ pub(crate) struct Exit {
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     awaits: Awaits,
-    /// How many requests had come: the next request's head is another wait.
-    requested: u64,
+    /// For how many requests hyper had called the service.
+    called: u32,
     since: Instant,
     /// The time was up. What comes of it takes its course.
     over: bool,
@@ -185,10 +185,13 @@ struct Wait {
 
 impl Wait {
     /// Whether it is still the same wait. What began like a preface may turn out to be a head.
-    fn goes_on(&self, awaits: Awaits, requested: u64) -> bool {
+    fn goes_on(&self, awaits: Awaits, called: u32) -> bool {
         let head = |awaits| matches!(awaits, Awaits::Preface | Awaits::Head);
-        self.requested == requested
-            && (self.awaits == awaits || (head(self.awaits) && head(awaits)))
+        match head(awaits) {
+            // The next request's head is another wait. On HTTP/2 others begin meanwhile.
+            true => self.called == called && head(self.awaits),
+            false => self.awaits == awaits,
+        }
     }
 }
 
@@ -753,12 +756,12 @@ impl Exit {
             self.wait = None;
             return None;
         };
-        let requested = self.requested;
+        let called = self.called;
         let wait = match &mut self.wait {
-            Some(wait) if wait.goes_on(awaits, requested) => wait,
+            Some(wait) if wait.goes_on(awaits, called) => wait,
             other => other.insert(Wait {
                 awaits,
-                requested,
+                called,
                 since: now,
                 over: false,
             }),
