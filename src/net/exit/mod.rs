@@ -646,7 +646,9 @@ impl Exit {
         let can = match self.protocol {
             Protocol::Unknown | Protocol::Http1 => true,
             // GOAWAY ends it, but for a head that does not come.
-            Protocol::Http2 => self.given_up,
+            Protocol::Http2 => {
+                self.given_up && self.receiving == Receiving::Head && self.tunnels == 0
+            }
             Protocol::Unseen | Protocol::Handshake | Protocol::Raw => false,
         };
         can && self.is_ending()
