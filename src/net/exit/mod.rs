@@ -578,7 +578,9 @@ impl Exit {
             return true;
         };
         linger.discarded += bytes;
-        linger.active = now;
+        if bytes > 0 {
+            linger.active = now;
+        }
         linger.discarded >= limits.discarded
     }
 
