@@ -699,13 +699,14 @@ impl Exit {
             self.ends_at = None;
             return;
         }
-        let lingers = match (self.busy, self.requested) {
-            (true, _) => now + leave.linger,
+        let ends_at = match (self.busy, self.requested) {
+            (true, _) => self.ends_at.unwrap_or(now + leave.linger),
             // A new one is about to be used.
             (false, 0) => end.max(self.opened + leave.linger),
             (false, _) => end,
         };
-        self.ending = now >= *self.ends_at.get_or_insert(lingers);
+        self.ends_at = Some(ends_at);
+        self.ending = now >= ends_at;
     }
 
     /// Whether it is time to ask the client to leave.
