@@ -91,6 +91,16 @@ pub(crate) struct Leave {
     pub(crate) linger: Duration,
 }
 
+impl Leave {
+    /// Whether `next` is the same wish, or what has become of it.
+    fn goes_on(&self, next: Option<Leave>) -> bool {
+        let began = |leave: Leave| (leave.since, leave.moment, leave.linger);
+        next.is_some_and(|next| {
+            began(*self) == began(next) && (self.end.is_none() || self.end == next.end)
+        })
+    }
+}
+
 /// What the driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
@@ -500,15 +510,27 @@ impl Exit {
 
     /// Who wants it to leave; `None` when nobody does.
     pub(crate) fn set_leave(&mut self, leave: Option<Leave>) {
-        if leave.is_none() {
-            self.asked = false;
-            self.ending = false;
-            self.busy = false;
+        if self.leave.is_some_and(|before| !before.goes_on(leave)) {
+            self.stay();
         }
         if self.leave.and_then(|it| it.end) != leave.and_then(|it| it.end) {
             self.ends_at = None;
         }
         self.leave = leave;
+    }
+
+    /// Nobody wants it to leave any more, or somebody does anew.
+    #[cold]
+    fn stay(&mut self) {
+        self.asked = false;
+        self.ending = false;
+        self.busy = false;
+        self.driven = false;
+        // The longer bounds of normal service count again.
+        self.given_up = false;
+        if let Some(wait) = &mut self.wait {
+            wait.over &= wait.awaits == Awaits::Pong;
+        }
     }
 
     /// The client has ended its side, or its side is broken.
