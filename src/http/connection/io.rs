@@ -155,6 +155,10 @@ impl<I> Io<I> {
             left -= part;
         }
         self.tell_frames(before);
+        if self.state.owes_pong() {
+            // The PING may have left only now: its answer is given when h2 reads again.
+            self.state.cut.wake();
+        }
     }
 
     /// Tells what has changed in the frames.
