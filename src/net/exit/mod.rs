@@ -868,3 +868,6 @@ fn until(limit: Limit, since: Instant, leaving: Option<Instant>) -> Option<Insta
 fn after(since: Instant, limit: Duration) -> Option<Instant> {
     since.checked_add(limit)
 }
+
+#[cfg(test)]
+mod tests;
