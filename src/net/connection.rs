@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
+use std::task::Wake;
 
 use tokio::time::Instant;
 
@@ -397,6 +398,13 @@ impl Connection {
                 .cut_unfinished
                 .fetch_add(u64::from(lost), Ordering::Relaxed);
         }
+    }
+}
+
+/// Who waits for the runtime's driver is woken as this.
+impl Wake for Connection {
+    fn wake(self: Arc<Self>) {
+        self.tell(Exit::driver_polled);
     }
 }
 

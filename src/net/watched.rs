@@ -111,7 +111,7 @@ impl<C: GracefulConnection> Watched<C> {
                 Look::Until(_) => {}
             }
             if this.state.ends() && this.state.is_to_look_again() {
-                look_again(cx);
+                look_again(this.state);
             } else if let Poll::Ready(output) = connection.poll(cx) {
                 *this.over = true;
                 return Poll::Ready(Some(output));
@@ -142,14 +142,16 @@ impl<C: GracefulConnection> Watched<C> {
     }
 }
 
-/// Wakes this task when the runtime's driver has been polled.
+/// Wakes the connection's task when the runtime's driver has been polled, and lets its exit know that: others may wake the task
+/// before.
 ///
 /// tokio says from what it remembers that a socket is dry, and asks the operating system only after an event. What has arrived
 /// since the last one, or before a socket was registered, is seen when the driver has been polled: that is what `yield_now`
 /// waits for.
-pub(crate) fn look_again(cx: &mut Context<'_>) {
+pub(crate) fn look_again(state: &Arc<Connection>) {
+    let waker = Waker::from(Arc::clone(state));
     // What it keeps for its second poll is kept in the machine.
-    let yielded = pin!(yield_now()).poll(cx);
+    let yielded = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
     debug_assert!(yielded.is_pending(), "it yields once");
 }
 

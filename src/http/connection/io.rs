@@ -59,19 +59,19 @@ impl<I> Io<I> {
 
     /// The socket has just said that it is dry. Whether to end the connection for it.
     #[inline]
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_end(&mut self) -> Poll<()> {
         match self.state.ends() {
-            true => self.poll_end_now(cx),
+            true => self.poll_end_now(),
             false => Poll::Pending,
         }
     }
 
     #[cold]
-    fn poll_end_now(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_end_now(&mut self) -> Poll<()> {
         match self.state.end_reading() {
             EndReading::No => Poll::Pending,
             EndReading::LookAgain => {
-                look_again(cx);
+                look_again(&self.state);
                 Poll::Pending
             }
             EndReading::Yes => {
@@ -225,7 +225,7 @@ impl<I: AsyncRead + Unpin> Io<I> {
                     if !self.sniffed.bytes().is_empty() {
                         self.state.tell(|exit| exit.receiving(Receiving::Head));
                     }
-                    return self.poll_end(cx).map(|()| Ok(None));
+                    return self.poll_end().map(|()| Ok(None));
                 }
             }
             let read = buf.filled().len();
@@ -308,7 +308,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
         }
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
-            Poll::Pending => return self.poll_end(cx).map(Ok),
+            Poll::Pending => return self.poll_end().map(Ok),
             Poll::Ready(read) => read?,
         }
         if buf.capacity() > before {
@@ -520,7 +520,10 @@ mod tests {
         let mut read = || {
             let mut space = [0; 8];
             let mut buf = ReadBuf::new(&mut space);
-            let read = task.enter(|cx, io| io.poll_read(cx, &mut buf));
+            let read = task.enter(|cx, io| {
+                state.cut.register(cx.waker());
+                io.poll_read(cx, &mut buf)
+            });
             let read = read.map(|read| {
                 read.unwrap();
                 buf.filled().to_vec()

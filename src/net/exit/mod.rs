@@ -129,9 +129,19 @@ pub(crate) enum Look {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndReading {
     No,
-    /// The socket may only look dry: look again when the runtime's driver has been polled.
+    /// The socket may only look dry: look again when the runtime's driver has been polled, and tell.
     LookAgain,
     Yes,
+}
+
+/// How often the socket has been found dry, since it was last idle or something was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dry {
+    Unseen,
+    /// Once; the runtime's driver is waited for.
+    Seen,
+    /// Once, and the driver has been polled: if it is dry still, it is.
+    Driven,
 }
 
 /// See the [module](self).
@@ -174,8 +184,7 @@ pub(crate) struct Exit {
     given_up: bool,
     /// Somebody else's connection has been ended.
     ended: bool,
-    /// The runtime's driver has been polled since it was last idle.
-    driven: bool,
+    dry: Dry,
     wait: Option<Wait>,
     closing: Closing,
     /// The driver is to look.
@@ -264,7 +273,7 @@ impl Exit {
             ending: false,
             given_up: false,
             ended: false,
-            driven: false,
+            dry: Dry::Unseen,
             wait: None,
             closing: Closing::Open,
             wake: false,
@@ -442,7 +451,15 @@ impl Exit {
     /// driver has been polled.
     #[cold]
     pub(crate) fn received(&mut self) {
-        self.driven = false;
+        self.dry = Dry::Unseen;
+    }
+
+    /// The runtime's driver has been polled, since [`EndReading::LookAgain`] was said.
+    pub(crate) fn driver_polled(&mut self) {
+        if self.dry == Dry::Seen {
+            self.dry = Dry::Driven;
+            self.wake = true;
+        }
     }
 
     /// How many requests hyper has called the service for. Each begins when its future is polled for the first time, and
@@ -525,7 +542,7 @@ impl Exit {
         self.asked = false;
         self.ending = false;
         self.busy = false;
-        self.driven = false;
+        self.dry = Dry::Unseen;
         // The longer bounds of normal service count again.
         self.given_up = false;
         if let Some(wait) = &mut self.wait {
@@ -636,7 +653,7 @@ impl Exit {
     #[inline]
     fn became_idle(&mut self) {
         if self.is_disturbed() {
-            self.driven = false;
+            self.dry = Dry::Unseen;
             self.wake |= self.is_idle();
         }
     }
@@ -655,9 +672,14 @@ impl Exit {
         if !self.may_end_reading() {
             return EndReading::No;
         }
-        match std::mem::replace(&mut self.driven, true) {
-            true => EndReading::Yes,
-            false => EndReading::LookAgain,
+        match self.dry {
+            Dry::Unseen => {
+                self.dry = Dry::Seen;
+                EndReading::LookAgain
+            }
+            // Whatever woke the task meanwhile.
+            Dry::Seen => EndReading::No,
+            Dry::Driven => EndReading::Yes,
         }
     }
 
@@ -822,7 +844,7 @@ impl Exit {
             Awaits::Handshake => return Look::Do(Act::Drop),
             Awaits::FirstByte | Awaits::Preface | Awaits::Head => {
                 self.given_up = true;
-                self.driven = false;
+                self.dry = Dry::Unseen;
             }
             Awaits::Pong => self.pong = Pong::Overdue,
             Awaits::End => {}

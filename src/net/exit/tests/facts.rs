@@ -75,6 +75,19 @@ fn socket_is_looked_at_again_behind_everything_that_was_read() {
     // An empty line.
     it.exit.received();
     assert_eq!(it.exit.end_reading(), EndReading::LookAgain);
+    it.exit.driver_polled();
+    assert_eq!(it.exit.end_reading(), EndReading::Yes);
+}
+
+#[test]
+fn reading_does_not_end_before_the_driver_was_polled_whatever_wakes_the_task() {
+    let mut it = Leaving::new(Protocol::Http1);
+    it.look();
+    assert_eq!(it.exit.end_reading(), EndReading::LookAgain);
+
+    assert_eq!(it.exit.end_reading(), EndReading::No);
+    it.exit.driver_polled();
+    assert!(it.exit.take_wake());
     assert_eq!(it.exit.end_reading(), EndReading::Yes);
 }
 

@@ -178,7 +178,7 @@ pub(super) struct World {
     pub(super) stage: Stage,
     pub(super) over: Option<Over>,
     woken: bool,
-    /// It waits for the runtime's driver, and for nothing else: see `net::watched::look_again`.
+    /// It waits for the runtime's driver: see `net::watched::look_again`.
     awaits_driver: bool,
     timer: Option<u64>,
     turns: u64,
@@ -639,7 +639,9 @@ impl World {
                 return;
             }
             self.turns += 1;
-            self.woken |= std::mem::take(&mut self.awaits_driver);
+            if std::mem::take(&mut self.awaits_driver) {
+                self.tell(Exit::driver_polled);
+            }
             if !self.kernel.is_empty() {
                 self.inbox.append(&mut self.kernel);
                 self.woken = true;
@@ -657,8 +659,7 @@ impl World {
     }
 
     fn turn(&mut self) {
-        // Whoever waits for the driver is not woken by anybody else: see the machine's `EndReading::LookAgain`.
-        if self.woken && !self.awaits_driver && self.over.is_none() && self.rules.broken.is_none() {
+        if self.woken && self.over.is_none() && self.rules.broken.is_none() {
             self.woken = false;
             self.timer = None;
             self.poll_watched();
