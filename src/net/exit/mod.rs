@@ -8,131 +8,22 @@
 //! Two rules decide where something is not known. What is guessed may delay an end, and never cause one. And what has been
 //! written into the kernel has not been sent: it has when the client has acknowledged it.
 
+mod interface;
+mod linger;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::linger::Linger;
 use crate::net::timeouts::{Limit, Timeouts};
+
+pub(crate) use interface::{Act, Awaits, EndReading, Leave, Look, Pong, Protocol, Receiving};
 
 /// A connection that was opened a moment ago is about to be used. A GOAWAY that comes before its first request would send
 /// the client away with nothing, to open the next connection, which gets the same. And hyper's client fails a request that
 /// it has just sent when a GOAWAY comes in the same instant. So the GOAWAY comes when the first requests have been answered.
 const FRESH: Duration = Duration::from_secs(1);
-
-/// When the kernel is asked again how much of a response the client has acknowledged: as soon as a network's round trip takes,
-const FIRST_LOOK: Duration = Duration::from_millis(10);
-/// and later more seldom, because each question costs some microseconds. So a client that reads is noticed in good time.
-const LAST_LOOK: Duration = Duration::from_millis(250);
-
-/// What is known of a connection's protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// Somebody else's connection: hyper serves it, and its bytes are not followed.
-    Unseen,
-    /// It is not HTTP yet: the TLS handshake is not over.
-    Handshake,
-    /// The first bytes have not told the version.
-    Unknown,
-    Http1,
-    Http2,
-    /// No HTTP.
-    Raw,
-}
-
-/// The PING behind HTTP/2's first GOAWAY (RFC 9113, section 6.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pong {
-    NotAsked,
-    Awaited,
-    /// It did not come in time, and is answered in the client's place.
-    Overdue,
-    Come,
-}
-
-/// Where the client is in what it sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receiving {
-    /// Between two messages.
-    Nothing,
-    /// In a request's head (on HTTP/2: in a header block).
-    Head,
-    /// In the body of an HTTP/1 request.
-    Body,
-}
-
-/// What a connection waits for from its client, and not without end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Awaits {
-    /// The end of the TLS handshake.
-    Handshake,
-    /// The first byte.
-    FirstByte,
-    /// The rest of what begins like HTTP/2's preface.
-    Preface,
-    /// The rest of a request's head.
-    Head,
-    /// The answer to the PING behind the first GOAWAY.
-    Pong,
-    /// The end of the client's side, after the end of ours.
-    End,
-}
-
-/// Somebody wants the connection to leave: a shutdown does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Leave {
-    /// Since when.
-    pub(crate) since: Instant,
-    /// When its client is asked.
-    pub(crate) moment: Instant,
-    /// When it ends, if it is idle by then. Known once connections are to end (in Close); then its moment has come as well.
-    pub(crate) end: Option<Instant>,
-    /// How long it is kept for a request that may be on its way: behind a response whose head could not ask, and when it is
-    /// new.
-    pub(crate) linger: Duration,
-}
-
-impl Leave {
-    /// Whether `next` is the same wish, or what has become of it.
-    fn goes_on(&self, next: Option<Leave>) -> bool {
-        let began = |leave: Leave| (leave.since, leave.moment, leave.linger);
-        next.is_some_and(|next| {
-            began(*self) == began(next) && (self.end.is_none() || self.end == next.end)
-        })
-    }
-}
-
-/// What the driver is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// Ask the client to leave: HTTP/2's GOAWAY, or what somebody else's connection makes of it.
-    Ask,
-    /// End somebody else's connection as soon as it is idle.
-    End,
-    /// Poll the connection: the IO has an answer to give in the client's place, or reading ends.
-    Poll,
-    /// Find out how much the client has not acknowledged, and tell.
-    AskSocket,
-    /// Drop the connection.
-    Drop,
-}
-
-/// What comes of a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// To be done now; then look again.
-    Do(Act),
-    /// Nothing to do until then, if nothing else happens.
-    Until(Option<Instant>),
-}
-
-/// Whether the IO may answer a dry socket with the end of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EndReading {
-    No,
-    /// The socket may only look dry: look again when the runtime's driver has been polled, and tell.
-    LookAgain,
-    Yes,
-}
 
 /// How often the socket has been found dry, since it was last idle or something was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,30 +114,6 @@ enum Closing {
     /// Our side is closed, and what we sent may not have arrived.
     Lingering(Linger),
     Over,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Linger {
-    since: Instant,
-    /// When the client was last heard of: bytes, or what it acknowledged.
-    active: Instant,
-    /// When the kernel was last asked.
-    looked: Option<Instant>,
-    /// What it said.
-    unacknowledged: Option<u32>,
-    /// Only what has not been acknowledged is waited for, and not the client's end: we ended it when it was idle, or the
-    /// client has ended its side.
-    delivers_only: bool,
-    discarded: usize,
-}
-
-impl Linger {
-    /// When the kernel is to be asked again.
-    fn next_look(&self) -> Option<Instant> {
-        let looked = self.looked.unwrap_or(self.since);
-        let lingered = looked.saturating_duration_since(self.since);
-        after(looked, lingered.clamp(FIRST_LOOK, LAST_LOOK))
-    }
 }
 
 impl Exit {
@@ -389,7 +256,7 @@ impl Exit {
     /// How many bytes of ours the client has not acknowledged since we closed our side, as far as that is known.
     pub(crate) fn unacknowledged(&self) -> u32 {
         match &self.closing {
-            Closing::Lingering(linger) => linger.unacknowledged.unwrap_or(0),
+            Closing::Lingering(linger) => linger.unacknowledged(),
             _ => 0,
         }
     }
@@ -554,13 +421,8 @@ impl Exit {
     pub(crate) fn client_ended(&mut self) {
         match &mut self.closing {
             Closing::Open => self.closing = Closing::Ended,
-            Closing::Lingering(linger) if !linger.delivers_only => {
-                linger.delivers_only = true;
-                // So that the kernel is asked once more.
-                (linger.looked, linger.unacknowledged) = (None, None);
-                self.wake = true;
-            }
-            Closing::Lingering(_) | Closing::Ended | Closing::Over => {}
+            Closing::Lingering(linger) => self.wake |= linger.client_ended(),
+            Closing::Ended | Closing::Over => {}
         }
     }
 
@@ -600,37 +462,22 @@ impl Exit {
             }
             Closing::Lingering(_) | Closing::Over => return,
         };
-        self.closing = Closing::Lingering(Linger {
-            since: now,
-            active: now,
-            looked: None,
-            unacknowledged,
-            delivers_only,
-            discarded: 0,
-        });
+        self.closing = Closing::Lingering(Linger::new(delivers_only, unacknowledged, now));
         self.wake = true;
     }
 
     /// So many bytes of the client have been discarded behind our end. Returns whether it was enough.
     pub(crate) fn discarded(&mut self, bytes: usize, limits: &Timeouts, now: Instant) -> bool {
-        let Closing::Lingering(linger) = &mut self.closing else {
-            return true;
-        };
-        linger.discarded += bytes;
-        if bytes > 0 {
-            linger.active = now;
+        match &mut self.closing {
+            Closing::Lingering(linger) => linger.discarded(bytes, now) >= limits.discarded,
+            _ => true,
         }
-        linger.discarded >= limits.discarded
     }
 
     /// What the client has not acknowledged, where that is known.
     pub(crate) fn delivered(&mut self, unacknowledged: Option<u32>, now: Instant) {
         if let Closing::Lingering(linger) = &mut self.closing {
-            if unacknowledged < linger.unacknowledged && unacknowledged.is_some() {
-                linger.active = now;
-            }
-            linger.looked = Some(now);
-            linger.unacknowledged = unacknowledged;
+            linger.delivered(unacknowledged, now);
         }
     }
 
@@ -719,7 +566,9 @@ impl Exit {
             return Look::Do(Act::End);
         }
         match self.closing {
-            Closing::Lingering(linger) => self.look_lingering(linger, limits, now),
+            Closing::Lingering(linger) => {
+                linger.look(self.leave.is_some(), limits.lingering_close, now)
+            }
             _ => self.look_waiting(limits, now),
         }
     }
@@ -850,32 +699,6 @@ impl Exit {
             Awaits::End => {}
         }
         Look::Do(Act::Poll)
-    }
-
-    /// Waits for what the client has not acknowledged, and for its end.
-    fn look_lingering(&mut self, linger: Linger, limits: &Timeouts, now: Instant) -> Look {
-        let time = limits.lingering_close;
-        if self.leave.is_none() {
-            return due_at(after(linger.since, time), now, Act::Drop);
-        }
-        let inactive = match linger.delivers_only {
-            true => Some(linger.looked.unwrap_or(now)),
-            false => after(linger.active, time),
-        };
-        match linger.unacknowledged {
-            Some(1..) => due_at(linger.next_look(), now, Act::AskSocket),
-            // Not yet asked when it could matter.
-            _ if linger.looked < inactive => due_at(inactive, now, Act::AskSocket),
-            _ => due_at(inactive, now, Act::Drop),
-        }
-    }
-}
-
-/// What to do when that instant has come; `None` is never.
-fn due_at(due: Option<Instant>, now: Instant, act: Act) -> Look {
-    match due {
-        Some(due) if now >= due => Look::Do(act),
-        due => Look::Until(due),
     }
 }
 
