@@ -325,8 +325,9 @@ impl Exit {
     pub(crate) fn driver_polled(&mut self) {
         if self.dry == Dry::Seen {
             self.dry = Dry::Driven;
-            self.wake = true;
         }
+        // Also if something was read meanwhile: then it looks once more.
+        self.wake = true;
     }
 
     /// How many requests hyper has called the service for. Each begins when its future is polled for the first time, and

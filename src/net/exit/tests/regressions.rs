@@ -29,4 +29,6 @@ pub(super) const SEQUENCES: &[(Setup, &[Step])] = &[
     (Setup { kind: Http1, handshake: false, goaway: false, tells: true, half_close: false, discards: 0 }, &[Leave { moment: 1000, linger: 2000 }, Wait(1001), Wait(999), Turn, TakeBack]),
     // PING left when its bound had passed, and nobody looked for its answer.
     (Setup { kind: Http2, handshake: false, goaway: true, tells: true, half_close: true, discards: 0 }, &[Head { body: false }, Close { quarters: 3 }, Reads(Never), Settle, Begins, Answers { bytes: 3000, keeps: false }, Wait(5000), Reads(Slowly), Wait(100), Settle]),
+    // Something was read between the look and the driver's poll, and nobody looked again.
+    (Setup { kind: Http2, handshake: false, goaway: true, tells: false, half_close: false, discards: 0 }, &[Head { body: false }, Leave { moment: 3000, linger: 1000 }, Half, Wait(30000), Begins, Answers { bytes: 400, keeps: false }, Half, Turn]),
 ];
