@@ -20,6 +20,7 @@ pub(crate) fn unacknowledged(_: [SocketAddr; 2]) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::cell::Cell;
     use std::io::{self, Read, Write};
     use std::net::{IpAddr, SocketAddr};
 
@@ -45,14 +46,29 @@ mod linux {
     /// Where `idiag_wqueue` lies in `struct inet_diag_msg`, behind the header.
     const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
 
+    thread_local! {
+        /// To make one costs as much as to ask. Only a thread that has closed connections in a shutdown has one.
+        static NETLINK: Cell<Option<Socket>> = const { Cell::new(None) };
+    }
+
     pub(super) fn ask(ends: [SocketAddr; 2]) -> io::Result<Option<u32>> {
-        let domain = Domain::from(AF_NETLINK);
-        let protocol = Protocol::from(NETLINK_SOCK_DIAG);
-        let mut netlink = Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))?;
+        let mut netlink = match NETLINK.take() {
+            Some(netlink) => netlink,
+            None => {
+                let protocol = Protocol::from(NETLINK_SOCK_DIAG);
+                Socket::new(
+                    Domain::from(AF_NETLINK),
+                    Type::RAW.nonblocking(),
+                    Some(protocol),
+                )?
+            }
+        };
         netlink.write_all(&question(ends))?;
         // The kernel has answered when the question has been sent.
         let mut answer = [0; 512];
         let length = netlink.read(&mut answer)?;
+        // Not after an error: an answer that comes late would be taken for the next one.
+        NETLINK.set(Some(netlink));
         Ok(write_queue(&answer[..length]))
     }
 
@@ -66,7 +82,7 @@ mod linux {
         question.extend(((HEADER + REQUEST) as u32).to_ne_bytes());
         question.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
         question.extend(NLM_F_REQUEST.to_ne_bytes());
-        // A sequence number and a port: the answer on this socket is to this question.
+        // Without a sequence number and a port: each question is answered before the next.
         question.extend([0; 8]);
         question.extend([family, IPPROTO_TCP, 0, 0]);
         // In whatever state it is.
