@@ -12,12 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connection::Connection;
 use super::graceful::{GracefulConnection, sealed::Token};
 use super::group::Group;
+use super::requests::Framing;
 use super::terms::Terms;
 use super::watched::Watched;
 use crate::coordinator::ShutdownCoordinator;
 use crate::handle::ShutdownHandle;
 use crate::http::connection::io::Io;
 use crate::model::{Seen, block_on, block_on_with, model, model_with, no_time, runtime, spawn};
+use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::shared::Source;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -238,6 +240,52 @@ fn idle_connection_hears_of_the_trigger() {
         assert!(driver.join().unwrap(), "it was cut");
         let counts = handle.shared.connections.counts();
         assert_eq!((counts.cut, counts.closed), (0, 1));
+    });
+}
+
+/// Ends when it is told to.
+#[derive(Default)]
+struct Busy {
+    ended: bool,
+}
+
+impl Future for Busy {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        match self.ended {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl GracefulConnection for Busy {
+    fn ask(self: Pin<&mut Self>, _: Token) {}
+
+    fn end(mut self: Pin<&mut Self>, _: Token) {
+        self.ended = true;
+    }
+}
+
+/// A request ends in another task while the driver looks at its connection: the connection ends, whoever came first.
+#[test]
+fn end_of_a_request_is_seen_by_the_driver() {
+    model(|| {
+        let handle = ShutdownHandle::new(no_time());
+        let group = group(&handle);
+        let state = group.open("peer").unwrap();
+        let place = state.begin(None, Framing::Empty);
+        handle.shutdown("model");
+        handle.shared.enter(Phase::Close);
+        let driver = spawn({
+            let state = Arc::clone(&state);
+            move || block_on(Watched::new(Busy::default(), state)).is_some()
+        });
+
+        state.finish(place);
+
+        assert!(driver.join().unwrap(), "it was cut");
     });
 }
 
