@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::deadline::within;
-use crate::drain::{Class, Count, Generation, Tracker};
+use crate::in_flight::{Class, Count, Generation, Tracker};
 use crate::phase::Phase;
 use crate::shared::Shared;
 
@@ -90,7 +90,7 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
-    use crate::drain::Ticket;
+    use crate::in_flight::Ticket;
     use crate::plan::Plan;
     use crate::report::Report;
     use crate::{ShutdownCoordinator, ShutdownHandle};

@@ -6,8 +6,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::drain::Tracker;
 use crate::handle::ShutdownHandle;
+use crate::in_flight::Tracker;
 use crate::moment::Moment;
 use crate::shared::Shared;
 

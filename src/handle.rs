@@ -10,8 +10,8 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::drain::{Class, DrainGuard};
 use crate::hook::{HookError, When, Work, WorkFuture};
+use crate::in_flight::{Class, DrainGuard};
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;

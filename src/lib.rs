@@ -84,7 +84,6 @@ mod coordinator;
 #[cfg(feature = "tower")]
 mod current;
 mod deadline;
-mod drain;
 mod ebb;
 #[cfg(feature = "tower")]
 mod event_streams;
@@ -98,6 +97,7 @@ mod handle;
 mod hook;
 #[cfg(feature = "tower")]
 mod http;
+mod in_flight;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(all(test, lameduck_loom))]
@@ -135,7 +135,6 @@ mod termination_log;
 mod told;
 #[cfg(feature = "signal")]
 mod watchdog;
-mod weaks;
 #[cfg(feature = "tower")]
 mod websocket;
 
@@ -163,7 +162,6 @@ pub use crate::net::{Accept, Accepting, ConnectionGroup, GracefulConnection, Raw
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
 pub use coordinator::ShutdownCoordinator;
-pub use drain::DrainGuard;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use event_streams::EventStreams;
@@ -173,6 +171,7 @@ pub use exit::ExitPolicy;
 pub use extract::NotServed;
 pub use handle::{NotReady, Reached, ShutdownHandle};
 pub use hook::{HookError, When};
+pub use in_flight::DrainGuard;
 pub use moment::Moment;
 pub use phase::Phase;
 pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};

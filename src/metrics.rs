@@ -2,8 +2,8 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::drain::{Class, FINISHED};
 use crate::handle::ShutdownHandle;
+use crate::in_flight::{Class, FINISHED};
 use crate::report::PhaseReport;
 use crate::shared::Shared;
 

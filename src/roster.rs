@@ -7,10 +7,9 @@ use std::sync::{Arc, PoisonError};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::drain::{Generation, GuardName, Ticket};
+use crate::in_flight::{Generation, GuardName, Ticket, WeakList};
 use crate::report::{Kind, LeftBehind, Outcome, TaskReport};
 use crate::sync::{Mutex, MutexGuard};
-use crate::weaks::Weaks;
 
 #[derive(Default)]
 pub(crate) struct Roster(Mutex<Names>);
@@ -18,7 +17,7 @@ pub(crate) struct Roster(Mutex<Names>);
 #[derive(Default)]
 struct Names {
     tasks: Vec<Task>,
-    guards: Weaks<GuardName>,
+    guards: WeakList<GuardName>,
 }
 
 struct Task {

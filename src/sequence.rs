@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::close::{EARLY_TRAFFIC, LATE_TRAFFIC, closed};
 use crate::deadline::within;
-use crate::drain::{Class, Count, Generation};
 use crate::exit::ExitPolicy;
 use crate::hook::Runner;
+use crate::in_flight::{Class, Count, Generation};
 #[cfg(feature = "metrics")]
 use crate::metrics;
 use crate::phase::Phase;

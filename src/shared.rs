@@ -6,12 +6,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::drain::{
-    Arrivals, Class, Count, DrainGuard, FINISHED, GaugeOwner, Generation, GuardName, Stage, Tracker,
-};
 #[cfg(feature = "tower")]
 use crate::event_streams::EventStreams;
 use crate::hook::Hooks;
+use crate::in_flight::{
+    Arrivals, Class, Count, DrainGuard, FINISHED, GaugeOwner, Generation, GuardName, Stage,
+    Tracker, WeakList,
+};
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;
@@ -21,7 +22,6 @@ use crate::spread::Lots;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::told::Ledger;
-use crate::weaks::Weaks;
 
 /// A server, as the coordinator sees it.
 pub(crate) trait Source: Send + Sync {
@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     /// Cancelled when the last phase is over: what stays to the end may go.
     pub(crate) over: CancellationToken,
     state: Mutex<State>,
-    sources: Mutex<Weaks<dyn Source>>,
+    sources: Mutex<WeakList<dyn Source>>,
     pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
     pub(crate) connections: ConnectionsEnded,
     /// Who of what lasts has been told to end.
@@ -356,7 +356,7 @@ impl Shared {
         self.sources().all()
     }
 
-    fn sources(&self) -> MutexGuard<'_, Weaks<dyn Source>> {
+    fn sources(&self) -> MutexGuard<'_, WeakList<dyn Source>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

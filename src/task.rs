@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::drain::Class;
 use crate::handle::{Reached, ShutdownHandle};
+use crate::in_flight::Class;
 use crate::panic::contain;
 use crate::phase::Phase;
 use crate::reason::Reason;

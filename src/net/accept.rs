@@ -13,7 +13,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::group::Group;
 use super::listener::{Accept, is_about_one_connection, passes_with_time};
-use crate::drain::Ticket;
+use crate::in_flight::Ticket;
 
 /// How long nothing is accepted when the process is out of file descriptors or memory.
 const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);

@@ -17,8 +17,8 @@ use super::peer::Peer;
 use super::raw::Raw;
 use super::terms::Terms;
 use super::watched::Watched;
-use crate::drain::{Class, FINISHED, Generation, Ticket};
 use crate::handle::ShutdownHandle;
+use crate::in_flight::{Class, FINISHED, Generation, Ticket, WeakList};
 use crate::moment::Moment;
 use crate::phase::Phase;
 use crate::random;
@@ -26,7 +26,6 @@ use crate::reason::Reason;
 use crate::report::{Kind, LeftBehind};
 use crate::shared::Source;
 use crate::sync::{Mutex, MutexGuard};
-use crate::weaks::Weaks;
 
 /// The connections of an accept loop of your own.
 ///
@@ -214,7 +213,7 @@ pub(crate) struct Group {
 
 #[derive(Default)]
 struct List {
-    all: Weaks<Connection>,
+    all: WeakList<Connection>,
     opened: u64,
 }
 

@@ -3,7 +3,7 @@
 use super::connection::{Connection, Life};
 use super::exit::{Awaits, Protocol};
 use super::requests::Named;
-use crate::drain::Generation;
+use crate::in_flight::Generation;
 use crate::report::{Kind, LeftBehind};
 
 impl Connection {

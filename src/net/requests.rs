@@ -7,7 +7,7 @@ use std::num::NonZero;
 use tokio::time::Instant;
 
 use super::terms::RequestNames;
-use crate::drain::Generation;
+use crate::in_flight::Generation;
 use crate::plain;
 
 /// Where a request is kept: the first is 1.

@@ -1,7 +1,7 @@
 //! What a server has set for all of its connections.
 
 use super::timeouts::Timeouts;
-use crate::drain::Stage;
+use crate::in_flight::Stage;
 use crate::phase::Phase;
 
 #[derive(Clone, Copy, Debug)]

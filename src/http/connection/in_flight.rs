@@ -7,11 +7,11 @@ use hyper::body::Body;
 
 use super::upgrades;
 use crate::current::{Current, Heard};
-use crate::drain::{Class, Generation, Ticket};
 use crate::http::request::{
     Fate, Hold, is_http1, is_probe, keep_for_close, leaves_http, retry_after, say_close,
     unavailable,
 };
+use crate::in_flight::{Class, Generation, Ticket};
 use crate::net::connection::Connection;
 use crate::net::exit::Exit;
 use crate::net::requests::{Framing, Head, Named, Place};

@@ -7,7 +7,7 @@ use super::ending::Fate;
 use super::long::{fate, keep_for_close, lasts};
 use super::rules::is_probe;
 use crate::current::{Current, Heard};
-use crate::drain::{Ticket, Tracker};
+use crate::in_flight::{Ticket, Tracker};
 
 /// Held from before the handler is called until the response's body is over. Dropping it ends the request.
 pub trait Hold {

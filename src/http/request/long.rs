@@ -5,7 +5,7 @@ use http::{HeaderMap, Response};
 
 use super::ending::{Ending, Fate, How};
 use crate::current::Current;
-use crate::drain::{Class, Ticket, Tracker};
+use crate::in_flight::{Class, Ticket, Tracker};
 use crate::shared::Shared;
 
 /// Marks a response that lasts: put it into the response's extensions, or let a [`LongLivedLayer`](crate::LongLivedLayer) do it.

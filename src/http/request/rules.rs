@@ -7,7 +7,7 @@ use http::{
     Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
 };
 
-use crate::drain::Tracker;
+use crate::in_flight::Tracker;
 use crate::random;
 
 /// The rule of a layer that counts every request.

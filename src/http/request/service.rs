@@ -12,7 +12,7 @@ use super::body::DrainBody;
 use super::future::ResponseFuture;
 use super::hold::{Hold, RequestGuard, is_http1, say_close};
 use super::rules::{Exempt, Reject, RequestHead, Rules, retry_after};
-use crate::drain::Class;
+use crate::in_flight::Class;
 
 /// Counts the requests that pass. Made by [`DrainLayer`](crate::DrainLayer).
 #[derive(Clone)]

@@ -17,10 +17,10 @@ use tower_service::Service;
 
 use super::handshake::Handshake;
 use super::{RequestExtension, Server};
-use crate::drain::Class;
 use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{BoxError, Builders, HttpConnection, Parts};
 use crate::http::connection::service::ConnectionService;
+use crate::in_flight::Class;
 use crate::net::accept::Accepting;
 use crate::net::graceful::GracefulConnection;
 use crate::net::group::Group;

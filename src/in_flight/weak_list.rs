@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 /// A `Weak` keeps the memory of what is gone, so each addition looks at a few entries, in turn, and removes those that are
 /// gone. So the list has at most about as many of them as of the others, and what a spike has left is given back by the
 /// additions that follow.
-pub(crate) struct Weaks<T: ?Sized> {
+pub(crate) struct WeakList<T: ?Sized> {
     all: Vec<Weak<T>>,
     /// Which is looked at next.
     next: usize,
@@ -22,7 +22,7 @@ const REMOVALS: usize = 256;
 /// A list that is shorter than this part of its room gives half of it back.
 const SPARSE: usize = 4;
 
-impl<T: ?Sized> Weaks<T> {
+impl<T: ?Sized> WeakList<T> {
     pub(crate) fn add(&mut self, one: &Arc<T>) {
         self.sweep();
         self.all.push(Arc::downgrade(one));
@@ -61,9 +61,9 @@ impl<T: ?Sized> Weaks<T> {
     }
 }
 
-impl<T: ?Sized> Default for Weaks<T> {
+impl<T: ?Sized> Default for WeakList<T> {
     fn default() -> Self {
-        Weaks {
+        WeakList {
             all: Vec::new(),
             next: 0,
         }
@@ -77,42 +77,42 @@ mod tests {
     use super::*;
     use crate::cases;
 
-    fn sorted(weaks: &Weaks<u32>) -> Vec<u32> {
-        let mut all: Vec<_> = weaks.all().iter().map(|one| **one).collect();
+    fn sorted(list: &WeakList<u32>) -> Vec<u32> {
+        let mut all: Vec<_> = list.all().iter().map(|one| **one).collect();
         all.sort_unstable();
         all
     }
 
     #[test]
     fn what_is_gone_is_removed_while_others_come() {
-        let mut weaks = Weaks::default();
+        let mut list = WeakList::default();
         let stay: Vec<_> = (0..100).map(Arc::new).collect();
-        stay.iter().for_each(|one| weaks.add(one));
+        stay.iter().for_each(|one| list.add(one));
 
         for number in 100..10_000 {
-            weaks.add(&Arc::new(number));
-            assert!(weaks.all.len() <= 2 * stay.len());
+            list.add(&Arc::new(number));
+            assert!(list.all.len() <= 2 * stay.len());
         }
 
-        assert_eq!(sorted(&weaks), (0..100).collect::<Vec<_>>());
+        assert_eq!(sorted(&list), (0..100).collect::<Vec<_>>());
     }
 
     #[test]
     fn what_a_spike_has_left_is_given_back_by_those_that_come_later() {
-        let mut weaks = Weaks::default();
+        let mut list = WeakList::default();
         let spike: Vec<_> = (0..20_000).map(Arc::new).collect();
-        spike.iter().for_each(|one| weaks.add(one));
-        let at_peak = weaks.all.capacity();
+        spike.iter().for_each(|one| list.add(one));
+        let at_peak = list.all.capacity();
         drop(spike);
 
         let stay: Vec<_> = (0..100).map(Arc::new).collect();
-        stay.iter().for_each(|one| weaks.add(one));
+        stay.iter().for_each(|one| list.add(one));
 
         assert!(at_peak >= 20_000);
-        assert!(weaks.all.len() <= 2 * stay.len(), "{}", weaks.all.len());
-        let room = weaks.all.capacity();
+        assert!(list.all.len() <= 2 * stay.len(), "{}", list.all.len());
+        let room = list.all.capacity();
         assert!(room <= 2 * SPARSE * stay.len(), "{room}");
-        assert_eq!(sorted(&weaks), (0..100).collect::<Vec<_>>());
+        assert_eq!(sorted(&list), (0..100).collect::<Vec<_>>());
     }
 
     // Whoever comes and goes: those that are there are known, each once, and the others do not pile up.
@@ -120,13 +120,13 @@ mod tests {
     fn those_that_are_there_are_known_whoever_comes_and_goes() {
         let steps = prop::collection::vec((any::<bool>(), any::<u16>()), 0..500);
         cases::check(300, steps, |steps| {
-            let mut weaks = Weaks::default();
+            let mut list = WeakList::default();
             let mut there: Vec<Arc<u32>> = Vec::new();
             let mut most = 0;
             for (number, (comes, which)) in (0..).zip(steps) {
                 if comes || there.is_empty() {
                     there.push(Arc::new(number));
-                    weaks.add(there.last().unwrap());
+                    list.add(there.last().unwrap());
                 } else {
                     there.swap_remove(usize::from(which) % there.len());
                 }
@@ -134,8 +134,8 @@ mod tests {
 
                 let mut expected: Vec<_> = there.iter().map(|one| **one).collect();
                 expected.sort_unstable();
-                assert_eq!(sorted(&weaks), expected);
-                assert!(weaks.all.len() <= 2 * most + 1);
+                assert_eq!(sorted(&list), expected);
+                assert!(list.all.len() <= 2 * most + 1);
             }
         });
     }

@@ -1,6 +1,6 @@
 //! The gauge under a model checker: every interleaving of a few threads, at a bounded number of preemptions.
 //!
-//! `RUSTFLAGS="--cfg lameduck_loom" cargo test --release --lib --no-default-features drain::model::`
+//! `RUSTFLAGS="--cfg lameduck_loom" cargo test --release --lib --no-default-features in_flight::model::`
 
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize as StdAtomicUsize, Ordering as StdOrdering};

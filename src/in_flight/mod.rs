@@ -2,6 +2,8 @@
 //!
 //! A [`DrainGuard`] is held for as long as its work may not be cut short. The gauge counts them and knows when none is
 //! left. It counts and nothing else: when to wait for zero, and for how long, is the coordinator's business.
+//!
+//! [`WeakList`] finds what is in flight, without keeping it alive.
 
 mod arrivals;
 mod counter;
@@ -9,6 +11,7 @@ mod gauge;
 #[cfg(all(test, lameduck_loom))]
 mod model;
 mod shard;
+mod weak_list;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ pub(crate) use arrivals::Arrivals;
 pub(crate) use counter::Ticket;
 pub(crate) use gauge::{FINISHED, GaugeOwner, Stage, Tracker};
 pub(crate) use shard::{Class, Count, Generation};
+pub(crate) use weak_list::WeakList;
 
 /// Keeps the shutdown waiting until it is dropped.
 ///
