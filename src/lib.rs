@@ -122,7 +122,6 @@ mod plan;
 mod random;
 mod reason;
 mod report;
-mod roster;
 mod sequence;
 mod shared;
 #[cfg(feature = "signal")]

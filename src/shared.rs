@@ -17,10 +17,10 @@ use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
-use crate::roster::Roster;
 use crate::spread::Lots;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::task::roster::Roster;
 use crate::told::Ledger;
 
 /// A server, as the coordinator sees it.

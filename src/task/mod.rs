@@ -1,17 +1,19 @@
 //! Named background work: told at T0, waited for in Drain.
 
+pub(crate) mod roster;
+
 use std::fmt;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::roster::Refused;
 use crate::handle::{Reached, ShutdownHandle};
 use crate::in_flight::Class;
 use crate::panic::contain;
 use crate::phase::Phase;
 use crate::reason::Reason;
 use crate::report::Outcome;
-use crate::roster::Refused;
 
 impl ShutdownHandle {
     /// Starts a background task that is part of the service: it is told to stop at T0, waited for in Drain, named in the
