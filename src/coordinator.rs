@@ -12,12 +12,11 @@ use tokio_util::sync::CancellationToken;
 use crate::ebb::History;
 #[cfg(feature = "tower")]
 use crate::event_streams::EventStreams;
-use crate::exit::ExitPolicy;
 use crate::handle::ShutdownHandle;
 use crate::hook::{HookError, When};
 use crate::phase::Phase;
 use crate::plan::Plan;
-use crate::report::Report;
+use crate::report::{ExitPolicy, Report};
 use crate::sequence::Sequence;
 use crate::shared::{Shared, Trigger};
 use crate::task::{TaskContext, TaskError};

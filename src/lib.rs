@@ -87,7 +87,6 @@ mod deadline;
 mod ebb;
 #[cfg(feature = "tower")]
 mod event_streams;
-mod exit;
 #[cfg(feature = "axum")]
 mod extract;
 #[cfg(feature = "tonic")]
@@ -164,7 +163,6 @@ pub use coordinator::ShutdownCoordinator;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use event_streams::EventStreams;
-pub use exit::ExitPolicy;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use extract::NotServed;
@@ -176,8 +174,8 @@ pub use phase::Phase;
 pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
 pub use reason::{Reason, Signal};
 pub use report::{
-    ConnectionCounts, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome, PhaseReport,
-    Report, TaskReport, Traffic,
+    ConnectionCounts, ExitPolicy, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome,
+    PhaseReport, Report, TaskReport, Traffic,
 };
 pub use task::{TaskContext, TaskError};
 pub use told::Told;

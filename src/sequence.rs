@@ -9,14 +9,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::close::{EARLY_TRAFFIC, LATE_TRAFFIC, closed};
 use crate::deadline::within;
-use crate::exit::ExitPolicy;
 use crate::hook::Runner;
 use crate::in_flight::{Class, Count, Generation};
 #[cfg(feature = "metrics")]
 use crate::metrics;
 use crate::phase::Phase;
 use crate::plan::LeaveEarly;
-use crate::report::{Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
+use crate::report::{ExitPolicy, Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
 use crate::shared::{Shared, Trigger};
 use crate::termination_log::TerminationLog;
 
