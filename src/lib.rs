@@ -79,12 +79,8 @@
 
 #[cfg(test)]
 mod cases;
-mod close;
-mod coordinator;
 #[cfg(feature = "tower")]
 mod current;
-mod deadline;
-mod ebb;
 #[cfg(feature = "tower")]
 mod event_streams;
 #[cfg(feature = "axum")]
@@ -121,7 +117,7 @@ mod plan;
 mod random;
 mod reason;
 mod report;
-mod sequence;
+mod run;
 mod shared;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
@@ -159,7 +155,6 @@ pub use crate::net::{Accept, Accepting, ConnectionGroup, GracefulConnection, Raw
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
-pub use coordinator::ShutdownCoordinator;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use event_streams::EventStreams;
@@ -177,6 +172,7 @@ pub use report::{
     ConnectionCounts, ExitPolicy, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome,
     PhaseReport, Report, TaskReport, Traffic,
 };
+pub use run::ShutdownCoordinator;
 pub use task::{TaskContext, TaskError};
 pub use told::Told;
 #[cfg(feature = "tower")]

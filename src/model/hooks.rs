@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Seen, block_on_with, model, no_time, runtime, settle, spawn};
-use crate::coordinator::ShutdownCoordinator;
 use crate::hook::HookError;
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
+use crate::run::ShutdownCoordinator;
 
 /// How the hook of a model is called.
 const LATE: &str = "late";

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 
 use super::{Seen, block_on, block_on_with, model, runtime, spawn};
-use crate::coordinator::ShutdownCoordinator;
 use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;
+use crate::run::ShutdownCoordinator;
 
 /// A moment that has come knows when its phase began, whoever was faster: else it could not lie in a spread.
 #[test]

@@ -6,9 +6,9 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Seen, block_on_with, model, no_time, runtime, settle, spawn};
-use crate::coordinator::ShutdownCoordinator;
 use crate::plan::Plan;
 use crate::report::Outcome;
+use crate::run::ShutdownCoordinator;
 use crate::task::TaskError;
 
 /// A task that starts while tasks are aborted is aborted, and in the report, or it was never started.

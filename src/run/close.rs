@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::deadline::within;
+use super::deadline::within;
 use crate::in_flight::{Class, Count, Generation, Tracker};
 use crate::phase::Phase;
 use crate::shared::Shared;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::ebb::History;
+use super::sequence::Sequence;
+use super::silence::History;
 #[cfg(feature = "tower")]
 use crate::event_streams::EventStreams;
 use crate::handle::ShutdownHandle;
@@ -17,7 +18,6 @@ use crate::hook::{HookError, When};
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::report::{ExitPolicy, Report};
-use crate::sequence::Sequence;
 use crate::shared::{Shared, Trigger};
 use crate::task::{TaskContext, TaskError};
 

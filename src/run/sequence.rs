@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::close::{EARLY_TRAFFIC, LATE_TRAFFIC, closed};
-use crate::deadline::within;
+use super::close::{EARLY_TRAFFIC, LATE_TRAFFIC, closed};
+use super::deadline::within;
 use crate::hook::Runner;
 use crate::in_flight::{Class, Count, Generation};
 #[cfg(feature = "metrics")]
@@ -282,7 +282,7 @@ async fn condition(shared: &Shared, trigger: &Trigger, early: Option<LeaveEarly>
                 Some(early) => tokio::select! {
                     biased;
                     () = its_time => {}
-                    () = ebbed(shared, trigger, early) => {}
+                    () = silence(shared, trigger, early) => {}
                 },
             }
         }
@@ -293,7 +293,7 @@ async fn condition(shared: &Shared, trigger: &Trigger, early: Option<LeaveEarly>
 }
 
 /// Nothing has arrived for long enough, though much had before.
-async fn ebbed(shared: &Shared, trigger: &Trigger, early: LeaveEarly) {
+async fn silence(shared: &Shared, trigger: &Trigger, early: LeaveEarly) {
     let not_before = trigger.at + early.minimum();
     loop {
         let last = shared.gauge.last_arrival().unwrap_or(trigger.at);
