@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::handle::ShutdownHandle;
 use crate::in_flight::Tracker;
-use crate::moment::Moment;
+use crate::long_lived::Moment;
 use crate::shared::Shared;
 
 thread_local! {
@@ -138,7 +138,7 @@ impl Current {
     pub(crate) fn moment(self) -> Option<Moment> {
         let shared = self.shared()?;
         let lot = self.within(current()).lot;
-        let lot = lot.unwrap_or_else(|| shared.lots.next());
+        let lot = lot.unwrap_or_else(|| shared.draws.next());
         Some(Moment::new(shared, lot))
     }
 }

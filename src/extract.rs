@@ -10,7 +10,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::handle::ShutdownHandle;
-use crate::moment::Moment;
+use crate::long_lived::Moment;
 
 /// Gives [`Moment::current`]. `Option<Moment>` is for a handler that is also used under a server that knows nothing of the
 /// shutdown.

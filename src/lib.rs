@@ -81,8 +81,6 @@
 mod cases;
 #[cfg(feature = "tower")]
 mod current;
-#[cfg(feature = "tower")]
-mod event_streams;
 #[cfg(feature = "axum")]
 mod extract;
 #[cfg(feature = "tonic")]
@@ -93,11 +91,11 @@ mod hook;
 #[cfg(feature = "tower")]
 mod http;
 mod in_flight;
+mod long_lived;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(all(test, lameduck_loom))]
 mod model;
-mod moment;
 #[cfg(feature = "net")]
 #[cfg_attr(
     not(feature = "hyper"),
@@ -122,15 +120,11 @@ mod shared;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
-mod spread;
 mod sync;
 mod task;
 mod termination_log;
-mod told;
 #[cfg(feature = "signal")]
 mod watchdog;
-#[cfg(feature = "tower")]
-mod websocket;
 
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
@@ -155,16 +149,16 @@ pub use crate::net::{Accept, Accepting, ConnectionGroup, GracefulConnection, Raw
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
-#[cfg(feature = "tower")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use event_streams::EventStreams;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use extract::NotServed;
 pub use handle::{NotReady, Reached, ShutdownHandle};
 pub use hook::{HookError, When};
 pub use in_flight::DrainGuard;
-pub use moment::Moment;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use long_lived::{EventStreams, close_websocket};
+pub use long_lived::{Moment, Told};
 pub use phase::Phase;
 pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
 pub use reason::{Reason, Signal};
@@ -174,10 +168,6 @@ pub use report::{
 };
 pub use run::ShutdownCoordinator;
 pub use task::{TaskContext, TaskError};
-pub use told::Told;
-#[cfg(feature = "tower")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use websocket::close_websocket;
 
 /// The examples of the pages compile.
 #[cfg(all(doctest, feature = "hyper", feature = "signal"))]

@@ -49,7 +49,7 @@ pub(crate) fn publish(shared: &Shared) {
     let arrivals = shared.arrivals();
     counter!(SERVED).absolute(arrivals.served);
     counter!(REFUSED).absolute(arrivals.refused);
-    counter!(TOLD).absolute(shared.told.told());
+    counter!(TOLD).absolute(shared.notices.told());
     for (name, cut) in [
         ("work", shared.cut_count()),
         ("long", shared.long_counts().cut),

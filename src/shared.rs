@@ -6,22 +6,22 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-#[cfg(feature = "tower")]
-use crate::event_streams::EventStreams;
 use crate::hook::Hooks;
 use crate::in_flight::{
     Arrivals, Class, Count, DrainGuard, FINISHED, GaugeOwner, Generation, GuardName, Stage,
     Tracker, WeakList,
 };
+#[cfg(feature = "tower")]
+use crate::long_lived::event_streams::EventStreams;
+use crate::long_lived::notices::Notices;
+use crate::long_lived::spread::Draws;
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
-use crate::spread::Lots;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::task::roster::Roster;
-use crate::told::Ledger;
 
 /// A server, as the coordinator sees it.
 pub(crate) trait Source: Send + Sync {
@@ -53,11 +53,11 @@ pub(crate) struct Shared {
     pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
     pub(crate) connections: ConnectionsEnded,
     /// Who of what lasts has been told to end.
-    pub(crate) told: Ledger,
+    pub(crate) notices: Notices,
     #[cfg(feature = "tower")]
     event_streams: Mutex<EventStreams>,
     /// Where the moments come from.
-    pub(crate) lots: Lots,
+    pub(crate) draws: Draws,
     /// A trigger came after the first one.
     repeated: Notify,
     /// The metrics have been described to the recorder.
@@ -133,10 +133,10 @@ impl Shared {
             sources: Mutex::default(),
             finished: watch::Sender::new(None),
             connections: ConnectionsEnded::default(),
-            told: Ledger::default(),
+            notices: Notices::default(),
             #[cfg(feature = "tower")]
             event_streams: Mutex::default(),
-            lots: Lots::new(),
+            draws: Draws::new(),
             repeated: Notify::new(),
             #[cfg(feature = "metrics")]
             described: std::sync::Once::new(),
@@ -403,7 +403,7 @@ impl Shared {
     pub(crate) fn long_counts(&self) -> LongCounts {
         let upgraded = self.connections.cut_upgraded.load(Ordering::Relaxed);
         LongCounts {
-            told: self.told.told(),
+            told: self.notices.told(),
             cut: self.state().cut_long + upgraded,
         }
     }

@@ -30,7 +30,7 @@ fn moment_knows_when_its_phase_began() {
         handle.shared.enter(Phase::Close);
         long.join().unwrap();
 
-        assert_eq!(handle.shared.told.told(), 1);
+        assert_eq!(handle.shared.notices.told(), 1);
     });
 }
 
@@ -77,19 +77,19 @@ fn batches_add_up() {
         let tellers: Vec<_> = (0..2)
             .map(|lot| {
                 let handle = handle.clone();
-                spawn(move || handle.shared.told.tell(lot))
+                spawn(move || handle.shared.notices.tell(lot))
             })
             .collect();
 
-        let told = &handle.shared.told;
-        let mut logged = told.batch() + told.batch();
+        let notices = &handle.shared.notices;
+        let mut logged = notices.batch() + notices.batch();
         for teller in tellers {
             teller.join().unwrap();
         }
-        logged += told.batch();
+        logged += notices.batch();
 
-        assert_eq!((logged, told.told()), (2, 2));
+        assert_eq!((logged, notices.told()), (2, 2));
         #[cfg(feature = "hyper")]
-        assert!(told.knows(0) && told.knows(1));
+        assert!(notices.knows(0) && notices.knows(1));
     });
 }

@@ -15,9 +15,9 @@ use super::terms::{RefuseUpgrades, RequestNames, Terms};
 use super::timeouts::Timeouts;
 use crate::handle::ShutdownHandle;
 use crate::in_flight::Ticket;
+use crate::long_lived::spread;
 use crate::phase::Phase;
 use crate::shared::Source;
-use crate::spread;
 use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 

@@ -19,7 +19,7 @@ use super::terms::Terms;
 use super::watched::Watched;
 use crate::handle::ShutdownHandle;
 use crate::in_flight::{Class, FINISHED, Generation, Ticket, WeakList};
-use crate::moment::Moment;
+use crate::long_lived::Moment;
 use crate::phase::Phase;
 use crate::random;
 use crate::reason::Reason;
@@ -233,7 +233,7 @@ impl Group {
             handle: handle.clone(),
             counted,
             terms,
-            seed: handle.shared.lots.next_server(),
+            seed: handle.shared.draws.next_server(),
             connections: Mutex::default(),
             _over: over,
         });

@@ -32,7 +32,7 @@ impl Connection {
 
     /// Its peer, its protocol, and what it is doing.
     pub(crate) fn name(&self) -> String {
-        let told = self.handle.shared.told.knows(self.lot);
+        let told = self.handle.shared.notices.knows(self.lot);
         let told = if told { ", told to end" } else { "" };
         let life = self.life();
         format!(

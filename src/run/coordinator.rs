@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::sequence::Sequence;
 use super::silence::History;
-#[cfg(feature = "tower")]
-use crate::event_streams::EventStreams;
 use crate::handle::ShutdownHandle;
 use crate::hook::{HookError, When};
+#[cfg(feature = "tower")]
+use crate::long_lived::EventStreams;
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::report::{ExitPolicy, Report};
@@ -107,7 +107,7 @@ impl ShutdownCoordinator {
     /// and the n-th [`Moment`](crate::Moment) of a handle. Call it before servers are made. By default each process has its own.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        self.handle.shared.lots.set_seed(seed);
+        self.handle.shared.draws.set_seed(seed);
         self
     }
 

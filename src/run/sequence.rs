@@ -317,9 +317,9 @@ async fn each_second(shared: &Shared) -> Infallible {
 
 /// One event for all that were told since the last one.
 fn log_told(shared: &Shared) {
-    let told = shared.told.batch();
+    let told = shared.notices.batch();
     if told > 0 {
-        let total = shared.told.told();
+        let total = shared.notices.told();
         tracing::info!(target: "lameduck", told, total, "long connections told to end");
     }
 }

@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use crate::moment::Moment;
-use crate::told::Told;
+use crate::long_lived::Moment;
+use crate::long_lived::Told;
 
 /// How what lasts is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

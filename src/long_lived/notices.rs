@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::spread;
 use crate::reason::Reason;
-use crate::spread;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,7 +51,7 @@ pub(crate) const RETRY_AFTER: (Duration, Duration) =
 
 /// Who has been told.
 #[derive(Default)]
-pub(crate) struct Ledger {
+pub(crate) struct Notices {
     told: AtomicU64,
     /// How many of them have been logged.
     logged: AtomicU64,
@@ -59,7 +59,7 @@ pub(crate) struct Ledger {
     lots: Mutex<HashSet<u64>>,
 }
 
-impl Ledger {
+impl Notices {
     pub(crate) fn tell(&self, lot: u64) {
         self.told.fetch_add(1, Ordering::Relaxed);
         let mut lots = self.lots.lock().unwrap_or_else(PoisonError::into_inner);

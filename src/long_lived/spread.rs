@@ -1,4 +1,4 @@
-//! The spread: each one's own moment in a window, and the lots that say where it lies.
+//! The spread: each one's own moment in a window, and the draws that say where it lies.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::random;
 
 /// Where lots come from: one seed for all.
-pub(crate) struct Lots {
+pub(crate) struct Draws {
     seed: AtomicU64,
     #[cfg(feature = "net")]
     servers: AtomicU64,
     others: AtomicU64,
 }
 
-impl Lots {
+impl Draws {
     pub(crate) fn new() -> Self {
-        Lots {
+        Draws {
             seed: AtomicU64::new(random::seed()),
             #[cfg(feature = "net")]
             servers: AtomicU64::new(0),
@@ -78,11 +78,11 @@ mod tests {
     #[cfg(feature = "net")]
     #[test]
     fn servers_and_what_has_no_connection_draw_apart() {
-        let lots = Lots::new();
-        lots.set_seed(7);
+        let draws = Draws::new();
+        draws.set_seed(7);
 
-        let servers = [(); 100].map(|()| lots.next_server());
-        let others = [(); 100].map(|()| lots.next());
+        let servers = [(); 100].map(|()| draws.next_server());
+        let others = [(); 100].map(|()| draws.next());
 
         assert!(others.iter().all(|lot| !servers.contains(lot)));
     }

@@ -8,17 +8,17 @@ use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::notices::Told;
+use super::spread;
 use crate::handle::ShutdownHandle;
 use crate::shared::Shared;
-use crate::spread;
-use crate::told::Told;
 
 impl ShutdownHandle {
     /// A moment in the spread of long connections, drawn for the caller: for what lasts and has no connection of ours.
     ///
     /// In a handler [`Moment::current`] is the connection's own.
     pub fn moment(&self) -> Moment {
-        Moment::new(Arc::clone(&self.shared), self.shared.lots.next())
+        Moment::new(Arc::clone(&self.shared), self.shared.draws.next())
     }
 }
 
@@ -137,7 +137,7 @@ impl Future for Moment {
                 State::Come => return Poll::Ready(self.told()),
             };
             if let State::Come = next {
-                self.shared.told.tell(self.lot);
+                self.shared.notices.tell(self.lot);
             }
             self.state = next;
         }

@@ -8,7 +8,7 @@ use futures_core::Stream;
 use futures_sink::Sink;
 use tokio::time::{Instant, timeout_at};
 
-use crate::told::Told;
+use super::notices::Told;
 
 /// How long the other side's close frame is waited for.
 const CLOSE_HANDSHAKE: Duration = Duration::from_secs(2);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::spread;
-use crate::told::RETRY_AFTER;
+use super::notices::RETRY_AFTER;
+use super::spread;
 
 /// What happens to server-sent events (`text/event-stream`) when their moment has come.
 ///

@@ -1,0 +1,20 @@
+//! What lasts: WebSockets, event streams, calls that stream. Each is told to end at a moment of its own.
+//!
+//! - `moment` is when that is; `spread` draws it.
+//! - `notices` is what is said then, and to how many it has been said.
+//! - `event_streams` and `websocket` are how two of them end.
+
+#[cfg(feature = "tower")]
+pub(crate) mod event_streams;
+mod moment;
+pub(crate) mod notices;
+pub(crate) mod spread;
+#[cfg(feature = "tower")]
+mod websocket;
+
+#[cfg(feature = "tower")]
+pub use event_streams::EventStreams;
+pub use moment::Moment;
+pub use notices::Told;
+#[cfg(feature = "tower")]
+pub use websocket::close_websocket;
