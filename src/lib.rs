@@ -112,19 +112,14 @@ mod phase;
 #[cfg_attr(not(feature = "hyper"), allow(dead_code))]
 mod plain;
 mod plan;
+mod process;
 mod random;
 mod reason;
 mod report;
 mod run;
 mod shared;
-#[cfg(feature = "signal")]
-#[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
-pub mod signal;
 mod sync;
 mod task;
-mod termination_log;
-#[cfg(feature = "signal")]
-mod watchdog;
 
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
@@ -161,6 +156,9 @@ pub use long_lived::{EventStreams, close_websocket};
 pub use long_lived::{Moment, Told};
 pub use phase::Phase;
 pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
+#[cfg(feature = "signal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
+pub use process::signal;
 pub use reason::{Reason, Signal};
 pub use report::{
     ConnectionCounts, ExitPolicy, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome,

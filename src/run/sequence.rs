@@ -15,9 +15,9 @@ use crate::in_flight::{Class, Count, Generation};
 use crate::metrics;
 use crate::phase::Phase;
 use crate::plan::LeaveEarly;
+use crate::process::termination_log::TerminationLog;
 use crate::report::{ExitPolicy, Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
 use crate::shared::{Shared, Trigger};
-use crate::termination_log::TerminationLog;
 
 const EARLY_WORK: Count = (Class::Work, Generation::Early);
 const LATE_WORK: Count = (Class::Work, Generation::Late);

@@ -32,10 +32,10 @@ use unix as platform;
 use windows as platform;
 
 use crate::handle::ShutdownHandle;
+use crate::process::watchdog;
 use crate::reason::Signal;
 use crate::report::Report;
 use crate::shared::Shared;
-use crate::watchdog;
 
 /// Triggers the shutdown at SIGTERM and SIGINT, and arms the watchdog.
 ///

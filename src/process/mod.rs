@@ -1,0 +1,11 @@
+//! The process as the system sees it.
+//!
+//! - `signal` triggers the shutdown at SIGTERM and SIGINT.
+//! - `watchdog` ends the process at the hard deadline.
+//! - `termination_log` says to Kubernetes how it ended.
+
+#[cfg(feature = "signal")]
+pub mod signal;
+pub(crate) mod termination_log;
+#[cfg(feature = "signal")]
+mod watchdog;
