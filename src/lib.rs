@@ -81,19 +81,13 @@
 mod cases;
 #[cfg(feature = "tower")]
 mod current;
-#[cfg(feature = "axum")]
-mod extract;
-#[cfg(feature = "tonic")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
-pub mod grpc;
 mod handle;
 mod hook;
 #[cfg(feature = "tower")]
 mod http;
 mod in_flight;
+mod integrations;
 mod long_lived;
-#[cfg(feature = "metrics")]
-mod metrics;
 #[cfg(all(test, lameduck_loom))]
 mod model;
 #[cfg(feature = "net")]
@@ -144,12 +138,15 @@ pub use crate::net::{Accept, Accepting, ConnectionGroup, GracefulConnection, Raw
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
-#[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use extract::NotServed;
 pub use handle::{NotReady, Reached, ShutdownHandle};
 pub use hook::{HookError, When};
 pub use in_flight::DrainGuard;
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use integrations::axum::NotServed;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use integrations::grpc;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use long_lived::{EventStreams, close_websocket};

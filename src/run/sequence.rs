@@ -12,7 +12,7 @@ use super::deadline::within;
 use crate::hook::Runner;
 use crate::in_flight::{Class, Count, Generation};
 #[cfg(feature = "metrics")]
-use crate::metrics;
+use crate::integrations::metrics;
 use crate::phase::Phase;
 use crate::plan::LeaveEarly;
 use crate::process::termination_log::TerminationLog;
