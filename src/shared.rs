@@ -24,7 +24,7 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::task::roster::Roster;
 
 /// A server, as the coordinator sees it.
-pub(crate) trait Source: Send + Sync {
+pub(crate) trait ServerControl: Send + Sync {
     /// The stage has moved: whoever waits for that should look.
     fn stage_moved(&self);
     /// Close's deadline has come: ends every connection that is left.
@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     /// Cancelled when the last phase is over: what stays to the end may go.
     pub(crate) over: CancellationToken,
     state: Mutex<State>,
-    sources: Mutex<WeakList<dyn Source>>,
+    servers: Mutex<WeakList<dyn ServerControl>>,
     pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
     pub(crate) connections: ConnectionsEnded,
     /// Who of what lasts has been told to end.
@@ -130,7 +130,7 @@ impl Shared {
             close_listeners: CancellationToken::new(),
             over: CancellationToken::new(),
             state: Mutex::default(),
-            sources: Mutex::default(),
+            servers: Mutex::default(),
             finished: watch::Sender::new(None),
             connections: ConnectionsEnded::default(),
             notices: Notices::default(),
@@ -225,8 +225,8 @@ impl Shared {
 
     fn set_stage(&self, stage: Stage) {
         self.gauge.set_stage(stage);
-        for source in self.all_sources() {
-            source.stage_moved();
+        for server in self.all_servers() {
+            server.stage_moved();
         }
     }
 
@@ -348,24 +348,24 @@ impl Shared {
 
     /// Adds a server. It is told of every stage that comes, and must look itself at the one that is.
     #[cfg(feature = "net")]
-    pub(crate) fn add_source(&self, source: &Arc<dyn Source>) {
-        self.sources().add(source);
+    pub(crate) fn add_server(&self, server: &Arc<dyn ServerControl>) {
+        self.servers().add(server);
     }
 
-    fn all_sources(&self) -> Vec<Arc<dyn Source>> {
-        self.sources().all()
+    fn all_servers(&self) -> Vec<Arc<dyn ServerControl>> {
+        self.servers().all()
     }
 
-    fn sources(&self) -> MutexGuard<'_, WeakList<dyn Source>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    fn servers(&self) -> MutexGuard<'_, WeakList<dyn ServerControl>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is in flight now, oldest first, as far as it has a name: what began in the generation `latest` or before it.
     pub(crate) fn left_behind(&self, kinds: &[Kind], latest: Generation) -> Vec<LeftBehind> {
         let mut left = Vec::new();
-        for source in self.all_sources() {
+        for server in self.all_servers() {
             for &kind in kinds {
-                source.left_behind(kind, latest, &mut left);
+                server.left_behind(kind, latest, &mut left);
             }
         }
         if kinds.contains(&Kind::Task) {
@@ -378,8 +378,8 @@ impl Shared {
 
     /// How many requests are in flight on connections of ours.
     pub(crate) fn requests(&self) -> u64 {
-        let sources = self.all_sources();
-        sources.iter().map(|source| source.requests()).sum()
+        let servers = self.all_servers();
+        servers.iter().map(|server| server.requests()).sum()
     }
 
     /// Ends what Close did not see ending: connections and tasks.
@@ -390,8 +390,8 @@ impl Shared {
         state.cut = work;
         state.cut_long = long;
         drop(state);
-        for source in self.all_sources() {
-            source.cut();
+        for server in self.all_servers() {
+            server.cut();
         }
         self.roster.cut();
     }

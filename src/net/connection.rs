@@ -17,12 +17,12 @@ use crate::handle::ShutdownHandle;
 use crate::in_flight::Ticket;
 use crate::long_lived::spread;
 use crate::phase::Phase;
-use crate::shared::Source;
+use crate::shared::ServerControl;
 use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What a connection belongs to.
-pub(crate) trait Home: Source {
+pub(crate) trait Home: ServerControl {
     fn terms(&self) -> &Terms;
 }
 

@@ -24,7 +24,7 @@ use crate::phase::Phase;
 use crate::random;
 use crate::reason::Reason;
 use crate::report::{Kind, LeftBehind};
-use crate::shared::Source;
+use crate::shared::ServerControl;
 use crate::sync::{Mutex, MutexGuard};
 
 /// The connections of an accept loop of your own.
@@ -237,8 +237,8 @@ impl Group {
             connections: Mutex::default(),
             _over: over,
         });
-        let source: Arc<dyn Source> = Arc::clone(&group) as _;
-        handle.shared.add_source(&source);
+        let server: Arc<dyn ServerControl> = Arc::clone(&group) as _;
+        handle.shared.add_server(&server);
         (group, end)
     }
 
@@ -333,7 +333,7 @@ impl Home for Group {
     }
 }
 
-impl Source for Group {
+impl ServerControl for Group {
     fn stage_moved(&self) {
         if self.handle.shared.tracker().stage() == FINISHED {
             for connection in self.each() {

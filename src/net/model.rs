@@ -21,7 +21,7 @@ use crate::model::{Seen, block_on, block_on_with, model, model_with, no_time, ru
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::run::ShutdownCoordinator;
-use crate::shared::Source;
+use crate::shared::ServerControl;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{AtomicWaker, Mutex};
 
