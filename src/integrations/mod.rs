@@ -1,8 +1,8 @@
-//! Other crates, each under a feature.
+//! What other crates are given, each under a feature.
 //!
-//! - `axum`: its extractors.
-//! - `grpc`: gRPC's health service, for tonic.
-//! - `metrics`: what its recorder is told.
+//! - `axum` has axum's extractors.
+//! - `grpc` has gRPC's health service, for tonic.
+//! - `metrics` tells the recorder of the crate `metrics`.
 
 #[cfg(feature = "axum")]
 pub(crate) mod axum;
