@@ -1,9 +1,9 @@
 //! The spread: each one's own moment in a window, and the draws that say where it lies.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::random;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Where lots come from: one seed for all.
 pub(crate) struct Draws {
