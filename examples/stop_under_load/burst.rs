@@ -25,12 +25,11 @@ pub(crate) struct Burst {
     pub(crate) middle: Instant,
     pub(crate) width: Duration,
     pub(crate) connections: u32,
-    /// It goes on, [`SLOWER`], until so many have been refused, or [`LONGEST`] times as many connections have been made.
+    /// It goes on until so many have been refused, or [`LONGEST`] times as many connections have been made.
     pub(crate) until_refused: usize,
 }
 
-const LONGEST: u32 = 5;
-const SLOWER: u32 = 10;
+const LONGEST: u32 = 20;
 
 impl Burst {
     /// Sends it when its time has come, and waits for all answers.
@@ -62,8 +61,7 @@ impl Burst {
             {
                 return;
             }
-            let behind = connection.saturating_sub(self.connections);
-            let due = first + between * (connection + behind * (SLOWER - 1));
+            let due = first + between * connection;
             thread::sleep(due.saturating_duration_since(Instant::now()));
             // Whoever asks is there until the last one has come.
             let _ = asks.send(Ask::quick(&mut random));
