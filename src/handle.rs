@@ -14,6 +14,7 @@ use crate::hook::{HookError, When, Work, WorkFuture};
 use crate::in_flight::{Class, DrainGuard};
 use crate::phase::Phase;
 use crate::plan::Plan;
+use crate::progress::ProgressWatch;
 use crate::reason::Reason;
 use crate::report::Report;
 use crate::shared::Shared;
@@ -84,7 +85,7 @@ impl ShutdownHandle {
     /// Cancel safe.
     pub fn reached(&self, phase: Phase) -> Reached {
         Reached {
-            inner: self.shared.begun(phase).clone().cancelled_owned(),
+            inner: self.shared.progress.begun(phase).clone().cancelled_owned(),
         }
     }
 
@@ -93,23 +94,33 @@ impl ShutdownHandle {
     /// It is a child of the coordinator's own, so cancelling it affects nobody else.
     #[must_use]
     pub fn token(&self, phase: Phase) -> CancellationToken {
-        self.shared.begun(phase).child_token()
+        self.shared.progress.begun(phase).child_token()
     }
 
-    /// Why the process is leaving; `None` in normal service.
+    /// Follows the shutdown: its phases, and how much is in flight.
+    #[must_use]
+    pub fn progress(&self) -> ProgressWatch {
+        ProgressWatch::new(self)
+    }
+
+    /// Why the process is leaving; `None` in normal service. One atomic load then.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
-        self.shared.reason()
+        let trigger = self.shared.progress.trigger()?;
+        Some(trigger.reason.clone())
     }
 
-    /// The instant at which `phase` ends at the latest; `None` in normal service.
+    /// The instant at which `phase` ends at the latest; `None` in normal service. One atomic load then.
+    ///
+    /// It is the plan's, but for [`Phase::Close`]: time that no hook of [`Phase::Release`] has asked for at T0 belongs to what
+    /// is in flight. See [`Plan::deadline`].
     #[must_use]
     pub fn deadline(&self, phase: Phase) -> Option<Instant> {
-        Some(self.shared.t0()? + self.shared.plan.deadline(phase))
+        self.shared.progress.deadline(phase)
     }
 
     /// How long what is in flight may still take: the time to [`Phase::Close`]'s deadline, when it is cut. `None` in normal
-    /// service, zero when that is past.
+    /// service, zero when that is past. One atomic load in normal service.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         let deadline = self.deadline(Phase::Close)?;
@@ -126,6 +137,9 @@ impl ShutdownHandle {
     #[must_use]
     #[inline]
     pub fn guard(&self) -> Option<DrainGuard> {
+        if self.shared.progress.is_abandoned() {
+            return None;
+        }
         let ticket = self.shared.tracker().take(Class::Work)?;
         Some(DrainGuard::new(ticket, None))
     }
@@ -151,7 +165,7 @@ impl ShutdownHandle {
     /// shutdown that begins meanwhile does not wait for routing to move away, because nothing was routed here.
     pub fn not_ready(&self, why: impl Into<String>) -> NotReady {
         NotReady {
-            id: self.shared.add_not_ready(why.into()),
+            id: self.shared.routing.add_not_ready(why.into()),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -159,7 +173,7 @@ impl ShutdownHandle {
     /// What keeps the service from being ready; empty when it is ready.
     #[must_use]
     pub fn not_ready_because(&self) -> Vec<String> {
-        self.shared.not_ready_because()
+        self.shared.routing.not_ready_because()
     }
 
     /// Registers a hook: `work` runs once, in a task of its own, when `when` has come.
@@ -263,14 +277,9 @@ impl ShutdownHandle {
     ///
     /// Cancel safe.
     pub async fn finished(&self) -> Arc<Report> {
-        let mut finished = self.shared.finished.subscribe();
-        // Cloned out at once: the lock that `wait_for` gives must not live across an await.
-        let report = finished.wait_for(Option::is_some).await;
-        let report = report.ok().and_then(|report| report.clone());
-        match report {
-            Some(report) => report,
-            None => std::future::pending().await,
-        }
+        self.shared.progress.over().cancelled().await;
+        let report = self.shared.progress.report();
+        Arc::clone(report.expect("the report is there before it is over"))
     }
 
     /// How many requests, tasks and guards are in flight, about: it is a sum over counters that move meanwhile.
@@ -336,7 +345,7 @@ pub struct NotReady {
 
 impl Drop for NotReady {
     fn drop(&mut self) {
-        self.shared.remove_not_ready(self.id);
+        self.shared.routing.remove_not_ready(self.id);
     }
 }
 

@@ -107,9 +107,11 @@ mod phase;
 mod plain;
 mod plan;
 mod process;
+mod progress;
 mod random;
 mod reason;
 mod report;
+mod routing;
 mod run;
 mod shared;
 mod sync;
@@ -156,12 +158,13 @@ pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub use process::signal;
+pub use progress::{ProgressWatch, Snapshot};
 pub use reason::{Reason, Signal};
 pub use report::{
     ConnectionCounts, ExitPolicy, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome,
     PhaseReport, Report, TaskReport, Traffic,
 };
-pub use run::ShutdownCoordinator;
+pub use run::{Run, ShutdownCoordinator};
 pub use task::{TaskContext, TaskError};
 
 /// The examples of the pages compile.

@@ -1,15 +1,12 @@
 //! What the coordinator, its handles, and everything that holds one of them have in common.
 
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::hook::Hooks;
 use crate::in_flight::{
-    Arrivals, Class, Count, DrainGuard, FINISHED, GaugeOwner, Generation, GuardName, Stage,
-    Tracker, WeakList,
+    Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Tracker, WeakList,
 };
 #[cfg(feature = "tower")]
 use crate::long_lived::event_streams::EventStreams;
@@ -17,8 +14,10 @@ use crate::long_lived::notices::Notices;
 use crate::long_lived::spread::Draws;
 use crate::phase::Phase;
 use crate::plan::Plan;
+use crate::progress::{Facts, Progress};
 use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
+use crate::routing::Routing;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::task::roster::Roster;
@@ -41,25 +40,20 @@ pub(crate) struct Shared {
     pub(crate) gauge: GaugeOwner,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) roster: Roster,
-    /// Cancelled when the phase begins.
-    begun: [CancellationToken; Phase::ALL.len()],
-    begun_at: [OnceLock<Instant>; Phase::ALL.len()],
-    /// Cancelled when it is time to empty and close the listeners.
-    pub(crate) close_listeners: CancellationToken,
-    /// Cancelled when the last phase is over: what stays to the end may go.
-    pub(crate) over: CancellationToken,
-    state: Mutex<State>,
+    pub(crate) progress: Progress,
+    pub(crate) routing: Routing,
     servers: Mutex<WeakList<dyn ServerControl>>,
-    pub(crate) finished: watch::Sender<Option<Arc<Report>>>,
     pub(crate) connections: ConnectionsEnded,
+    /// How much work was in flight when Close was over,
+    cut: AtomicU64,
+    /// and how much of what lasts.
+    cut_long: AtomicU64,
     /// Who of what lasts has been told to end.
     pub(crate) notices: Notices,
     #[cfg(feature = "tower")]
     event_streams: Mutex<EventStreams>,
     /// Where the moments come from.
     pub(crate) draws: Draws,
-    /// A trigger came after the first one.
-    repeated: Notify,
     /// The metrics have been described to the recorder.
     #[cfg(feature = "metrics")]
     pub(crate) described: std::sync::Once,
@@ -85,35 +79,6 @@ impl ConnectionsEnded {
     }
 }
 
-#[derive(Default)]
-struct State {
-    trigger: Option<Trigger>,
-    /// Later triggers, until they have been logged.
-    repeats: Vec<Reason>,
-    /// Whether somebody said that requests are served here.
-    serving: bool,
-    not_ready: Vec<(u64, String)>,
-    next_not_ready: u64,
-    /// How much work was in flight when Close was over,
-    cut: u64,
-    /// and how much of what lasts.
-    cut_long: u64,
-    on_trigger: Vec<Box<dyn FnOnce(std::time::Instant) + Send>>,
-    /// The coordinator was dropped: no phase will run any more.
-    abandoned: bool,
-}
-
-/// What began the shutdown.
-#[derive(Clone, Debug)]
-pub(crate) struct Trigger {
-    pub(crate) reason: Reason,
-    pub(crate) at: Instant,
-    /// Taken outside a runtime, so that a paused clock did not have its say.
-    outside: Option<std::time::Instant>,
-    /// Whether traffic was routed here, so that LameDuck has something to wait for.
-    pub(crate) routed: bool,
-}
-
 impl Shared {
     pub(crate) fn new(plan: Plan) -> Self {
         let gauge = GaugeOwner::new();
@@ -122,22 +87,19 @@ impl Shared {
         }
         Shared {
             plan,
+            progress: Progress::new(gauge.stage_writer()),
+            routing: Routing::default(),
             gauge,
             hooks: Arc::default(),
             roster: Roster::default(),
-            begun: Default::default(),
-            begun_at: Default::default(),
-            close_listeners: CancellationToken::new(),
-            over: CancellationToken::new(),
-            state: Mutex::default(),
             servers: Mutex::default(),
-            finished: watch::Sender::new(None),
             connections: ConnectionsEnded::default(),
+            cut: AtomicU64::new(0),
+            cut_long: AtomicU64::new(0),
             notices: Notices::default(),
             #[cfg(feature = "tower")]
             event_streams: Mutex::default(),
             draws: Draws::new(),
-            repeated: Notify::new(),
             #[cfg(feature = "metrics")]
             described: std::sync::Once::new(),
         }
@@ -148,15 +110,11 @@ impl Shared {
         self.gauge.tracker()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether our listeners accept no more: they were told to close, or Release has begun.
     #[cfg(feature = "tower")]
     pub(crate) fn listeners_closed(&self) -> bool {
-        let released = Phase::Release.index() as Stage + 1;
-        self.close_listeners.is_cancelled() || self.tracker().stage() >= released
+        self.progress.close_listeners().is_cancelled()
+            || self.progress.begun(Phase::Release).is_cancelled()
     }
 
     pub(crate) fn count_both(&self, class: Class) -> u64 {
@@ -165,151 +123,54 @@ impl Shared {
     }
 
     pub(crate) fn trigger(&self, reason: Reason) -> bool {
-        let now = std::time::Instant::now();
-        let inside = tokio::runtime::Handle::try_current().is_ok();
-        let on_trigger = {
-            let mut state = self.state();
-            if state.trigger.is_some() {
-                state.repeats.push(reason);
-                drop(state);
-                self.repeated.notify_one();
-                return false;
-            }
-            state.trigger = Some(Trigger {
-                reason,
-                at: if inside {
-                    Instant::now()
-                } else {
-                    Instant::from_std(now)
-                },
-                outside: (!inside).then_some(now),
-                routed: state.serving && state.not_ready.is_empty(),
-            });
-            std::mem::take(&mut state.on_trigger)
-        };
-        // Outside the lock: all of these run other people's code.
-        on_trigger.into_iter().for_each(|call| call(now));
-        self.enter(Phase::LameDuck);
-        true
+        let is_first = self.progress.triggers().pull(reason, || self.facts());
+        if is_first {
+            self.enter(Phase::LameDuck);
+        }
+        is_first
+    }
+
+    /// What is fixed at the trigger.
+    fn facts(&self) -> Facts {
+        let planned = self.plan.duration(Phase::Release);
+        let asked = self.hooks.asked(Phase::Release, planned);
+        Facts {
+            routed: self.routing.is_routed(self.gauge.was_reached()),
+            deadlines: self.plan.deadlines(planned.saturating_sub(asked)),
+        }
     }
 
     /// Begins a phase: everybody who asks or waits can see it.
     pub(crate) fn enter(&self, phase: Phase) {
-        // Before anybody can see that it has begun. LameDuck's is T0, which may have been taken on another clock.
-        if phase != Phase::LameDuck {
-            let _ = self.begun_at[phase.index()].set(Instant::now());
+        if phase == Phase::LameDuck {
+            self.gauge.begin(self.progress.t0());
         }
-        self.set_stage(phase.index() as Stage + 1);
-        self.begun[phase.index()].cancel();
-    }
-
-    /// When `phase` began.
-    pub(crate) fn begun_at(&self, phase: Phase) -> Option<Instant> {
-        match phase {
-            Phase::LameDuck => self.t0(),
-            _ => self.begun_at[phase.index()].get().copied(),
-        }
-    }
-
-    /// When what is still open is cut.
-    pub(crate) fn close_deadline(&self) -> Option<Instant> {
-        Some(self.t0()? + self.plan.deadline(Phase::Close))
+        self.progress.enter(phase, || self.tell_servers());
     }
 
     /// The last phase is over.
     pub(crate) fn finish(&self, report: Arc<Report>) {
-        self.set_stage(FINISHED);
-        self.finished.send_replace(Some(report));
-        self.over.cancel();
+        self.progress.finish(report, || self.tell_servers());
     }
 
-    fn set_stage(&self, stage: Stage) {
-        self.gauge.set_stage(stage);
+    fn tell_servers(&self) {
         for server in self.all_servers() {
             server.stage_moved();
         }
     }
 
-    /// Cancelled when `phase` begins.
-    pub(crate) const fn begun(&self, phase: Phase) -> &CancellationToken {
-        &self.begun[phase.index()]
-    }
-
-    pub(crate) fn reason(&self) -> Option<Reason> {
-        let state = self.state();
-        state.trigger.as_ref().map(|trigger| trigger.reason.clone())
-    }
-
-    /// The moment of the trigger.
-    pub(crate) fn t0(&self) -> Option<Instant> {
-        Some(self.state().trigger.as_ref()?.at)
-    }
-
-    /// Waits for the first trigger.
-    pub(crate) async fn triggered(&self) -> Trigger {
-        self.begun[0].cancelled().await;
-        let mut state = self.state();
-        let trigger = state
-            .trigger
-            .as_mut()
-            .expect("the trigger is set before LameDuck is entered");
-        if let Some(outside) = trigger.outside.take() {
-            let now = Instant::now();
-            trigger.at = now.checked_sub(outside.elapsed()).unwrap_or(now);
-        }
-        self.gauge.begin(trigger.at);
-        trigger.clone()
-    }
-
-    /// Waits for triggers that came after the first.
-    pub(crate) async fn repeats(&self) -> Vec<Reason> {
-        self.repeated.notified().await;
-        std::mem::take(&mut self.state().repeats)
-    }
-
-    /// Whether somebody counts on the sequence: it has begun and is not over, or requests are served here.
-    pub(crate) fn is_needed(&self) -> bool {
-        let state = self.state();
-        let counted_on = state.trigger.is_some() || state.serving;
-        counted_on && self.finished.borrow().is_none()
-    }
-
-    /// The coordinator is gone.
+    /// The coordinator is gone: what it would have run is dropped.
     pub(crate) fn abandon(&self) {
-        self.state().abandoned = true;
-    }
-
-    /// Whether the coordinator is gone, so that nobody would act on a trigger.
-    #[cfg(feature = "hyper")]
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.state().abandoned
-    }
-
-    /// Requests are served here, so a shutdown has to wait until they are routed elsewhere.
-    #[cfg(any(feature = "net", feature = "tower"))]
-    pub(crate) fn declare_serving(&self) {
-        self.state().serving = true;
-    }
-
-    pub(crate) fn add_not_ready(&self, why: String) -> u64 {
-        let mut state = self.state();
-        let id = state.next_not_ready;
-        state.next_not_ready += 1;
-        state.not_ready.push((id, why));
-        id
-    }
-
-    pub(crate) fn remove_not_ready(&self, id: u64) {
-        self.state().not_ready.retain(|(held, _)| *held != id);
-    }
-
-    pub(crate) fn not_ready_because(&self) -> Vec<String> {
-        let state = self.state();
-        state.not_ready.iter().map(|(_, why)| why.clone()).collect()
+        self.progress.abandon();
+        self.hooks.abandon();
+        self.roster.abandon();
     }
 
     /// A guard that the report can name. `None` when Release has begun.
     pub(crate) fn named_guard(&self, class: Class, name: String) -> Option<DrainGuard> {
+        if self.progress.is_abandoned() {
+            return None;
+        }
         let (ticket, generation) = self.tracker().take_dated(class)?;
         let name = Arc::new(GuardName {
             name,
@@ -319,19 +180,6 @@ impl Shared {
         });
         self.roster.add_guard(&name);
         Some(DrainGuard::new(ticket, Some(name)))
-    }
-
-    /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
-    #[cfg(feature = "signal")]
-    pub(crate) fn on_trigger(&self, call: impl FnOnce(std::time::Instant) + Send + 'static) {
-        let mut state = self.state();
-        let Some(trigger) = &state.trigger else {
-            state.on_trigger.push(Box::new(call));
-            return;
-        };
-        let at = trigger.at.into_std();
-        drop(state);
-        call(at);
     }
 
     #[cfg(feature = "tower")]
@@ -386,10 +234,8 @@ impl Shared {
     pub(crate) fn cut(&self) {
         let work = self.count_both(Class::Work);
         let long = self.count_both(Class::Long);
-        let mut state = self.state();
-        state.cut = work;
-        state.cut_long = long;
-        drop(state);
+        self.cut.store(work, Ordering::Relaxed);
+        self.cut_long.store(long, Ordering::Relaxed);
         for server in self.all_servers() {
             server.cut();
         }
@@ -397,14 +243,14 @@ impl Shared {
     }
 
     pub(crate) fn cut_count(&self) -> u64 {
-        self.state().cut + self.connections.cut_unfinished.load(Ordering::Relaxed)
+        self.cut.load(Ordering::Relaxed) + self.connections.cut_unfinished.load(Ordering::Relaxed)
     }
 
     pub(crate) fn long_counts(&self) -> LongCounts {
         let upgraded = self.connections.cut_upgraded.load(Ordering::Relaxed);
         LongCounts {
             told: self.notices.told(),
-            cut: self.state().cut_long + upgraded,
+            cut: self.cut_long.load(Ordering::Relaxed) + upgraded,
         }
     }
 

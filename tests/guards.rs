@@ -257,14 +257,19 @@ async fn guard_that_is_left_behind_is_named_and_spoils_the_exit() {
     let report = shutdown.run().await;
 
     let plan = Plan::immediate();
-    for phase in [Phase::Drain, Phase::Close] {
+    // No hook has asked for Release's time, so it is Close's.
+    let deadlines = [
+        (Phase::Drain, plan.deadline(Phase::Drain)),
+        (Phase::Close, plan.deadline(Phase::Release)),
+    ];
+    for (phase, deadline) in deadlines {
         let report = report.phase(phase).unwrap();
         assert_eq!(report.outcome, PhaseOutcome::TimedOut);
         assert_eq!(report.left_behind_total, 2);
         assert_eq!(report.left_behind.len(), 1);
         let left = &report.left_behind[0];
         assert_eq!(left.kind, Kind::Guard);
-        assert_eq!(left.age, secs(2) + plan.deadline(phase));
+        assert_eq!(left.age, secs(2) + deadline);
         assert!(left.to_string().starts_with("guard `upload 7`, for "));
     }
     assert_eq!(report.cut, 2);

@@ -107,10 +107,10 @@ async fn a_moment_tells_the_reason_and_the_time_that_is_left() {
     let told = moment.await;
 
     assert_eq!(told.reason().to_string(), "requested: deploy 17");
-    assert_eq!(told.deadline() - t0, secs(23));
-    assert_eq!(told.remaining(), secs(23));
+    assert_eq!(told.deadline() - t0, secs(28));
+    assert_eq!(told.remaining(), secs(28));
     sleep(secs(3)).await;
-    assert_eq!(told.remaining(), secs(20));
+    assert_eq!(told.remaining(), secs(25));
     sleep(secs(30)).await;
     assert_eq!(told.remaining(), Duration::ZERO);
 }

@@ -119,6 +119,10 @@ async fn each_phase_ends_at_its_deadline_to_the_millisecond() {
             let shutdown = ShutdownCoordinator::new(plan.clone());
             let handle = shutdown.handle();
             shutdown.hook(*phase, "endless", pending).unwrap();
+            if *phase != Phase::Release {
+                // Or its time would be Close's.
+                shutdown.hook(Phase::Release, "pool", async || {}).unwrap();
+            }
             let mut run = task::spawn(shutdown.run());
 
             handle.shutdown("test");
@@ -126,10 +130,15 @@ async fn each_phase_ends_at_its_deadline_to_the_millisecond() {
             sleep(plan.deadline(*phase) - MILLISECOND).await;
             assert_pending!(run.poll());
             sleep(2 * MILLISECOND).await;
-            // A deadline gives what it ends one turn more.
-            let report = match run.poll() {
-                Poll::Ready(report) => report,
-                Poll::Pending => assert_ready!(run.poll()),
+            // A deadline gives what it ends one turn more, and so does each hook.
+            let mut turns = 0;
+            let report = loop {
+                match run.poll() {
+                    Poll::Ready(report) => break report,
+                    Poll::Pending => tokio::task::yield_now().await,
+                }
+                turns += 1;
+                assert!(turns < 10);
             };
 
             assert_eq!(
@@ -257,9 +266,9 @@ async fn time_counts_from_the_trigger_and_not_from_run() {
     let started = Instant::now();
     let report = shutdown.run().await;
 
-    assert_eq!(started.elapsed(), secs(18));
+    assert_eq!(started.elapsed(), secs(23));
     assert_eq!(report.phase(Phase::LameDuck).unwrap().started, secs(5));
-    assert_eq!(report.took, secs(23));
+    assert_eq!(report.took, secs(28));
 }
 
 // Case 80.
@@ -292,7 +301,7 @@ async fn trigger_comes_from_a_thread_without_a_runtime() {
     let started = Instant::now();
     let report = shutdown.run().await;
 
-    let close = Plan::immediate().deadline(Phase::Close);
+    let close = Plan::immediate().deadline(Phase::Release);
     assert!(started.elapsed() <= close);
     assert!(started.elapsed() >= close - secs(1));
     assert!(report.took - close < secs(1));
@@ -332,7 +341,7 @@ async fn work_that_waits_for_the_report_under_a_guard_is_cut_and_told() {
 
     let report = shutdown.run().await;
 
-    assert_eq!(report.took, Plan::immediate().deadline(Phase::Close));
+    assert_eq!(report.took, Plan::immediate().deadline(Phase::Release));
     assert_eq!(report.cut, 1);
     assert!(Arc::ptr_eq(&report, &handler.await.unwrap()));
 }
@@ -490,20 +499,176 @@ async fn finished_is_cancel_safe_and_never_ready_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_run_stops_the_sequence_where_it_is() {
+async fn shutdown_goes_on_when_run_is_dropped_in_any_phase_or_before_the_trigger() {
+    let phases = Phase::ALL.into_iter().map(Some);
+    for dropped_in in phases.chain([None]) {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        for phase in Phase::ALL {
+            let hook = async || sleep(secs(1)).await;
+            shutdown.hook(phase, phase.name(), hook).unwrap();
+        }
+        let mut run = task::spawn(shutdown.run());
+        assert_pending!(run.poll());
+        match dropped_in {
+            None => drop(run),
+            Some(phase) => {
+                handle.shutdown("test");
+                while handle.phase() != Some(phase) {
+                    sleep(secs(1)).await;
+                    assert_pending!(run.poll());
+                }
+                drop(run);
+            }
+        }
+        handle.shutdown("again, or at last");
+
+        let report = handle.finished().await;
+
+        assert!(report.is_clean(), "{dropped_in:?}: {report}");
+        assert_eq!(report.hooks().count(), Phase::ALL.len());
+    }
+}
+
+// What people write: a server that ends first takes no hook with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_survives_a_select_in_which_the_server_ends_first() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
-    shutdown.hook(Phase::Drain, "endless", pending).unwrap();
+    let (closed, pool) = oneshot::channel();
     shutdown
-        .hook(Phase::Release, "pool", async || unreachable!())
+        .hook(Phase::Release, "pool", async || closed.send(()).unwrap())
         .unwrap();
-    let mut run = task::spawn(shutdown.run());
+    let server = handle.reached(Phase::Drain);
+    handle.shutdown("test");
+
+    tokio::select! {
+        biased;
+        () = server => {}
+        _ = shutdown.run() => {}
+    }
+
+    pool.await.unwrap();
+    assert!(handle.finished().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_that_was_never_polled_is_a_coordinator_that_was_dropped() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+
+    drop(shutdown.run());
+
+    assert!(handle.guard().is_none());
+    assert!(handle.named_guard("late").is_none());
+    assert!(handle.long_guard("late").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_registered_is_dropped_with_its_coordinator() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let owned = Arc::new(());
+    // It holds a handle, so only the coordinator can end the circle.
+    let (kept, held) = (handle.clone(), Arc::clone(&owned));
+    let hook = async move || drop((kept, held));
+    shutdown.hook(Phase::Release, "circle", hook).unwrap();
+
+    drop(shutdown);
+
+    assert_eq!(Arc::strong_count(&owned), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_that_no_hook_of_release_has_asked_for_is_for_what_is_in_flight() {
+    let thirty = || ShutdownCoordinator::new(Plan::builder().build().unwrap());
+    let deadline = async |shutdown: ShutdownCoordinator| {
+        let handle = shutdown.handle();
+        let guard = handle.guard().unwrap();
+        handle.shutdown("test");
+        let until = handle.remaining().unwrap();
+        let report = shutdown.run().await;
+        drop(guard);
+        assert_eq!(report.cut, 1);
+        assert_eq!(handle.phase(), Some(Phase::Exit));
+        let close = report.phase(Phase::Close).unwrap();
+        assert_eq!(close.started + close.took, until);
+        (until, report)
+    };
+
+    let (nothing, _) = deadline(thirty()).await;
+    assert_eq!(nothing, secs(28));
+
+    let shutdown = thirty();
+    shutdown.hook(Phase::Release, "pool", pending).unwrap();
+    let (whole, report) = deadline(shutdown).await;
+    assert_eq!(whole, secs(23));
+    assert_eq!(report.phase(Phase::Release).unwrap().took, secs(5));
+
+    let shutdown = thirty();
+    let two = Phase::Release.timeout(secs(2));
+    shutdown.hook(two, "pool", pending).unwrap();
+    let (part, report) = deadline(shutdown).await;
+    assert_eq!(part, secs(26));
+    assert_eq!(report.phase(Phase::Release).unwrap().took, secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_comes_after_the_trigger_gets_what_close_has_left_of_release() {
+    let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap());
+    let handle = shutdown.handle();
+    let guard = handle.guard().unwrap();
+    handle.shutdown("test");
+    let run = tokio::spawn(shutdown.run());
+    handle.reached(Phase::Close).await;
+    handle.hook(Phase::Release, "late", pending).unwrap();
+    sleep(secs(9)).await;
+    drop(guard);
+
+    let report = run.await.unwrap();
+
+    let release = report.phase(Phase::Release).unwrap();
+    assert_eq!(release.started + release.took, secs(28));
+    assert_eq!(release.hooks.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_gives_each_phase_and_then_ends() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    for phase in Phase::ALL {
+        let hook = async || sleep(secs(1)).await;
+        shutdown.hook(phase, phase.name(), hook).unwrap();
+    }
+    let guard = handle.guard().unwrap();
+    let mut progress = handle.progress();
+    assert_eq!(progress.now().phase, None);
+    assert_eq!(progress.now().elapsed, None);
+    assert_eq!(progress.now().in_flight, 1);
+    let seen = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while let Some(now) = progress.changed().await {
+            seen.push((now.phase, now.is_over, now.elapsed));
+        }
+        seen
+    });
+    tokio::task::yield_now().await;
 
     handle.shutdown("test");
-    assert_pending!(run.poll());
-    drop(run);
-    sleep(secs(60)).await;
+    drop(guard);
+    shutdown.run().await;
 
-    assert_eq!(handle.phase(), Some(Phase::Drain));
-    assert_pending!(task::spawn(handle.finished()).poll());
+    let at = |phase, is_over, seconds| (Some(phase), is_over, Some(secs(seconds)));
+    // LameDuck has no time here, and its hook goes on in Drain.
+    let expected = [
+        at(Phase::LameDuck, false, 0),
+        at(Phase::Drain, false, 0),
+        at(Phase::Close, false, 1),
+        at(Phase::Release, false, 2),
+        at(Phase::Exit, false, 3),
+        at(Phase::Exit, true, 4),
+    ];
+    assert_eq!(seen.await.unwrap(), expected);
+    assert_eq!(handle.progress().changed().await, None);
+    assert!(handle.progress().now().is_over);
 }

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
-use tower::{Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 const OK: u16 = 200;
 const UNAVAILABLE: u16 = 503;
@@ -108,7 +108,7 @@ async fn answer_has_phase_and_time_until_what_is_in_flight_is_cut() {
     let ready = ask(&readiness(&handle)).await;
     let balanced = ask(&balancer(&handle)).await;
 
-    let rest = "\"phase\":\"LameDuck\",\"time_left_seconds\":21.5,\"not_ready\":[]}\n";
+    let rest = "\"phase\":\"LameDuck\",\"time_left_seconds\":26.5,\"not_ready\":[]}\n";
     assert_eq!(ready.body, format!("{{\"status\":\"ok\",{rest}"));
     assert_eq!(
         balanced.body,
@@ -217,9 +217,9 @@ async fn readiness_is_200_in_close_while_something_from_before_holds_the_listene
 
     let at_begin = statuses(&handle).await;
     // The listener closes 1 s before Close's deadline at the latest.
-    sleep_until(t0 + SECOND * 219 / 10).await;
+    sleep_until(t0 + SECOND * 269 / 10).await;
     let before_it_closes = statuses(&handle).await;
-    sleep_until(t0 + SECOND * 221 / 10).await;
+    sleep_until(t0 + SECOND * 271 / 10).await;
     let after_it_closed = statuses(&handle).await;
 
     assert_eq!(at_begin, [OK, OK, UNAVAILABLE]);
@@ -270,8 +270,8 @@ async fn not_ready_token_at_the_trigger_skips_the_wait_of_lame_duck() {
     for (held, wait) in [(true, Duration::ZERO), (false, 10 * SECOND)] {
         let shutdown = ShutdownCoordinator::new(thirty_seconds());
         let handle = shutdown.handle();
-        let layer = lameduck::DrainLayer::new(&handle);
         let token = handle.not_ready("migrations");
+        let layer = lameduck::DrainLayer::new(&handle);
         let token = held.then_some(token);
         handle.shutdown("test");
 
@@ -284,11 +284,83 @@ async fn not_ready_token_at_the_trigger_skips_the_wait_of_lame_duck() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn service_that_was_ready_once_waits_for_routing_whatever_it_is_at_the_trigger() {
+    let shutdown = ShutdownCoordinator::new(thirty_seconds());
+    let handle = shutdown.handle();
+    let starting = handle.not_ready("starting");
+    let _layer = lameduck::DrainLayer::new(&handle);
+    drop(starting);
+    let _blip = handle.not_ready("the database does not answer");
+    handle.shutdown("test");
+
+    let report = shutdown.run().await;
+
+    let lame_duck = report.phase(Phase::LameDuck).unwrap();
+    assert_eq!(lame_duck.took, 10 * SECOND);
+}
+
+/// How long LameDuck takes, for a service whose readiness is mounted.
+async fn lame_duck_after(
+    served: impl AsyncFnOnce(&ShutdownHandle, lameduck::DrainLayer),
+) -> Duration {
+    let shutdown = ShutdownCoordinator::new(thirty_seconds());
+    let handle = shutdown.handle();
+    let layer = lameduck::DrainLayer::new(&handle);
+    served(&handle, layer).await;
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+    report.phase(Phase::LameDuck).unwrap().took
+}
+
+/// A request with this user agent, through the layer.
+async fn request(layer: &lameduck::DrainLayer, agent: &str) {
+    let service = tower::service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let request = Request::builder()
+        .header("user-agent", agent)
+        .body(())
+        .unwrap();
+    layer.layer(service).oneshot(request).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn lame_duck_is_skipped_where_readiness_was_never_asked_and_no_request_came() {
+    let unasked = lame_duck_after(async |handle, _| drop(readiness(handle))).await;
+    let unmounted = lame_duck_after(async |_, _| {}).await;
+    let asked = lame_duck_after(async |handle, _| {
+        assert_eq!(ask(&readiness(handle)).await.status, OK);
+    })
+    .await;
+    let refused = lame_duck_after(async |handle, _| {
+        let _token = handle.not_ready("starting");
+        assert_eq!(ask(&readiness(handle)).await.status, UNAVAILABLE);
+    })
+    .await;
+    let reached = lame_duck_after(async |handle, layer| {
+        drop(readiness(handle));
+        request(&layer, "curl/8").await;
+    })
+    .await;
+    // It may be told to be ready by a handler of its own.
+    let probed_elsewhere = lame_duck_after(async |handle, layer| {
+        drop(readiness(handle));
+        request(&layer, "kube-probe/1.36").await;
+    })
+    .await;
+
+    assert_eq!(unasked, Duration::ZERO);
+    assert_eq!(refused, Duration::ZERO);
+    let whole = 10 * SECOND;
+    assert_eq!([unmounted, asked, reached, probed_elsewhere], [whole; 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn not_ready_token_does_not_skip_the_hooks_of_lame_duck() {
     let shutdown = ShutdownCoordinator::new(thirty_seconds());
     let handle = shutdown.handle();
-    let _layer = lameduck::DrainLayer::new(&handle);
     let _token = handle.not_ready("migrations");
+    let _layer = lameduck::DrainLayer::new(&handle);
     let hook = async || tokio::time::sleep(2 * SECOND).await;
     shutdown.hook(Phase::LameDuck, "leases", hook).unwrap();
     handle.shutdown("test");

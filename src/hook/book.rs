@@ -1,5 +1,6 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -100,6 +101,29 @@ impl Hooks {
                 State::Waiting(_) | State::Running { .. } => None,
             })
             .collect()
+    }
+
+    /// How much of a phase's planned time its hooks ask for: all of it, unless each of them has a time of its own.
+    pub(crate) fn asked(&self, phase: Phase, planned: Duration) -> Duration {
+        let book = self.book();
+        let mut ends = HashMap::new();
+        for (at, entry) in book.entries.iter().enumerate() {
+            if entry.phase != phase {
+                continue;
+            }
+            let Some(timeout) = entry.timeout else {
+                return planned;
+            };
+            // Whoever comes after another was registered after it.
+            let after = entry.after.iter().map(|at| ends[at]).max();
+            ends.insert(at, timeout.saturating_add(after.unwrap_or_default()));
+        }
+        ends.into_values().max().unwrap_or_default().min(planned)
+    }
+
+    pub(crate) fn abandon(&self) {
+        let emptied = std::mem::take(&mut *self.book());
+        drop(emptied);
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {

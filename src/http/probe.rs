@@ -30,6 +30,7 @@ pub fn liveness(handle: &ShutdownHandle) -> Probe {
 /// For a readiness that fails at T0 mount [`balancer`] in its place.
 #[must_use]
 pub fn readiness(handle: &ShutdownHandle) -> Probe {
+    handle.shared.routing.probe();
     Probe::new(handle, Question::Ready(ReadinessPolicy::default()))
 }
 
@@ -103,6 +104,9 @@ impl Probe {
             }
             Question::Ready(ReadinessPolicy::UntilShutdown) => !self.handle.is_shutting_down(),
         };
+        if ok && matches!(self.question, Question::Ready(_)) {
+            self.handle.shared.routing.answered();
+        }
         let status = if ok {
             StatusCode::OK
         } else {

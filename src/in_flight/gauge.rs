@@ -24,13 +24,12 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// Where the process stands, as one number that a request can read with one load.
 pub(crate) type Stage = u8;
 
-/// No shutdown has begun.
-#[cfg(feature = "tower")]
-pub(crate) const SERVING: Stage = 0;
 /// The last phase is over, or the coordinator is gone.
 pub(crate) const FINISHED: Stage = 6;
 /// Beside the stage, in normal service: arrivals are counted. Above what fits into a [`Stage`].
 const COUNTING: u64 = 1 << Stage::BITS;
+/// Beside the stage, in normal service: nothing has arrived yet.
+const UNREACHED: u64 = COUNTING << 1;
 
 /// A gauge's counters, wherever they are needed: by the layer, by a connection, by the handle. Copying it costs nothing.
 ///
@@ -104,10 +103,11 @@ impl Tracker {
     #[inline]
     pub(crate) fn is_serving(self) -> bool {
         let stage = self.gauge.stage.load(Ordering::Acquire);
-        (stage ^ self.epoch) & !COUNTING == 0
+        (stage ^ self.epoch) & !(COUNTING | UNREACHED) == 0
     }
 
-    /// Whether somebody wants to know who arrives: the shutdown has begun, or arrivals are counted before it. One load.
+    /// Whether somebody wants to know who arrives: the shutdown has begun, nothing has arrived before, or arrivals are counted
+    /// in normal service, too. One load.
     #[cfg(feature = "tower")]
     #[inline]
     pub(crate) fn minds_arrivals(self) -> bool {
@@ -122,17 +122,35 @@ impl Tracker {
         owner.what.as_ref()?.upgrade()
     }
 
-    /// Notes that work arrived and was passed on. In normal service that is one counter of the thread's own; the lock is
-    /// for what comes after the shutdown has begun.
+    /// Notes that work was passed on that arrived in normal service: on a counter of the thread's own.
+    #[cfg(feature = "tower")]
+    pub(crate) fn arrived_in_service(self) {
+        let arrivals = &self.gauge.shard(home()).arrivals;
+        arrivals.fetch_add(1, Ordering::Relaxed);
+        self.reached();
+    }
+
+    /// Notes that work was passed on that arrived after the shutdown had begun.
     #[cfg(feature = "tower")]
     pub(crate) fn arrived(self) {
-        match self.stage() {
-            SERVING => {
-                let arrivals = &self.gauge.shard(home()).arrivals;
-                arrivals.fetch_add(1, Ordering::Relaxed);
-            }
-            FINISHED => {}
-            _ => self.gauge.arrivals().served(Instant::now()),
+        if self.stage() != FINISHED {
+            self.gauge.arrivals().served(Instant::now());
+        }
+    }
+
+    /// Something has arrived in normal service, be it somebody else's probe.
+    #[cfg(feature = "tower")]
+    pub(crate) fn reached(self) {
+        let stage = &self.gauge.stage;
+        let seen = stage.load(Ordering::Relaxed);
+        if seen & EPOCHS == self.epoch && seen & UNREACHED != 0 {
+            // If it fails, the stage has moved, or another one arrived in the same moment.
+            let _ = stage.compare_exchange(
+                seen,
+                seen & !UNREACHED,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
         }
     }
 
@@ -175,6 +193,7 @@ impl GaugeOwner {
     fn of(gauge: &'static Gauge) -> Self {
         let epoch = gauge.stage.load(Ordering::Acquire) & EPOCHS;
         *gauge.arrivals() = Arrivals::default();
+        gauge.stage.store(epoch | UNREACHED, Ordering::Release);
         GaugeOwner(Tracker { gauge, epoch })
     }
 
@@ -203,8 +222,12 @@ impl GaugeOwner {
 
     /// Counts what arrives in normal service from now on.
     pub(crate) fn count_arrivals(&self) {
-        let stage = &self.0.gauge.stage;
-        stage.store(self.0.epoch | COUNTING, Ordering::Release);
+        self.0.gauge.stage.fetch_or(COUNTING, Ordering::AcqRel);
+    }
+
+    /// Whether anything has arrived in normal service. Exact only before the stage has moved.
+    pub(crate) fn was_reached(&self) -> bool {
+        self.0.gauge.stage.load(Ordering::Acquire) & UNREACHED == 0
     }
 
     /// How many have arrived in normal service, since some time in the past.
@@ -213,12 +236,9 @@ impl GaugeOwner {
         self.shards().map(arrived).fold(0, u64::wrapping_add)
     }
 
-    /// Moves the stage, as seen by [`Tracker::stage`].
-    pub(crate) fn set_stage(&self, stage: Stage) {
-        self.0
-            .gauge
-            .stage
-            .store(self.0.epoch | u64::from(stage), Ordering::Release);
+    /// The one who moves the stage.
+    pub(crate) fn stage_writer(&self) -> StageWriter {
+        StageWriter(self.0)
     }
 
     /// From now on nobody is counted there, and its zero can be believed.
@@ -267,8 +287,8 @@ impl GaugeOwner {
     }
 
     /// The seconds of [`Arrivals`] count from here.
-    pub(crate) fn begin(&self, t0: Instant) {
-        self.0.gauge.arrivals().since = Some(t0);
+    pub(crate) fn begin(&self, t0: Option<Instant>) {
+        self.0.gauge.arrivals().since = t0;
     }
 
     fn raise(&self, count: Count, flags: u64) {
@@ -279,6 +299,19 @@ impl GaugeOwner {
 
     fn shards(&self) -> impl Iterator<Item = &'static Shard> {
         self.0.shards()
+    }
+}
+
+/// Moves the stage. It is of no use when the gauge has another owner.
+pub(crate) struct StageWriter(Tracker);
+
+impl StageWriter {
+    /// Moves the stage, as seen by [`Tracker::stage`].
+    pub(crate) fn set(&self, stage: Stage) {
+        let Tracker { gauge, epoch } = self.0;
+        gauge
+            .stage
+            .store(epoch | u64::from(stage), Ordering::Release);
     }
 }
 

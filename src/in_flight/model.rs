@@ -197,7 +197,7 @@ fn who_is_refused_or_asks_sees_what_was_done_before() {
         owner.close(EARLY);
         owner.close(LATE);
         before[1].store(true, Ordering::Relaxed);
-        owner.set_stage(1);
+        owner.stage_writer().set(1);
 
         taker.join().unwrap();
         asker.join().unwrap();

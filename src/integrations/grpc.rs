@@ -67,6 +67,8 @@ pub fn health(handle: &ShutdownHandle) -> Result<(HealthReporter, HealthServer),
             .when(is_watch as fn(RequestHead<'_>) -> bool)
             .layer(TonicServer::new(service)),
     };
+    // What it answers is not seen, so it may have said that traffic may come.
+    handle.shared.routing.answered();
     let leaving = reporter.clone();
     handle.hook(Phase::LameDuck, HOOK, async move || leaving.leave().await)?;
     Ok((reporter, server))

@@ -11,6 +11,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::notices::Told;
 use super::spread;
 use crate::handle::ShutdownHandle;
+use crate::phase::Phase;
 use crate::shared::Shared;
 
 impl ShutdownHandle {
@@ -78,7 +79,7 @@ enum State {
 
 impl Moment {
     pub(crate) fn new(shared: Arc<Shared>, lot: u64) -> Self {
-        let begun = shared.begun(shared.plan.long_phase()).clone();
+        let begun = shared.progress.begun(shared.plan.long_phase()).clone();
         Moment {
             shared,
             lot,
@@ -99,20 +100,17 @@ impl Moment {
     /// When it comes, as soon as that is known: when its phase has begun.
     pub(crate) fn at(&self) -> Option<Instant> {
         let plan = &self.shared.plan;
-        let begun = self.shared.begun_at(plan.long_phase())?;
+        let begun = self.shared.progress.begun_at(plan.long_phase())?;
         Some(begun + spread::moment(plan.long_spread(), self.lot))
     }
 
     fn told(&self) -> Told {
+        let progress = &self.shared.progress;
+        let known = progress.trigger().zip(progress.deadline(Phase::Close));
+        let (trigger, deadline) = known.expect("a phase begins after the trigger");
         Told {
-            reason: self
-                .shared
-                .reason()
-                .expect("a phase begins after the trigger"),
-            deadline: self
-                .shared
-                .close_deadline()
-                .expect("a phase begins after the trigger"),
+            reason: trigger.reason.clone(),
+            deadline,
         }
     }
 }

@@ -30,8 +30,8 @@ fn one_of_two_triggers_counts() {
             SECOND.note();
         }
         assert_eq!(handle.reason(), Some(Reason::from(first)));
-        let repeats = block_on(handle.shared.repeats());
-        assert_eq!(repeats, [Reason::from(second)]);
+        let repeats = block_on(handle.shared.progress.triggers().repeats());
+        assert_eq!(repeats.reasons, [Reason::from(second)]);
     });
     SECOND.check();
 }
@@ -86,7 +86,7 @@ fn on_trigger_calls_once() {
         let watchdog = spawn({
             let (handle, calls) = (handle.clone(), Arc::clone(&calls));
             move || {
-                handle.shared.on_trigger(move |_| {
+                handle.shared.progress.triggers().on_first(move |_| {
                     calls.fetch_add(1, Ordering::Relaxed);
                 });
             }

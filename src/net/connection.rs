@@ -256,10 +256,12 @@ impl Connection {
             return None;
         }
         let shared = &self.handle.shared;
-        let since = shared.t0()?;
+        let since = shared.progress.t0()?;
         let plan = &shared.plan;
         let closes = self.handle.phase() >= Some(Phase::Close);
-        let begun = closes.then(|| shared.begun_at(Phase::Close)).flatten();
+        let begun = closes
+            .then(|| shared.progress.begun_at(Phase::Close))
+            .flatten();
         // An idle connection's own moment in the linger: otherwise all of them would end at once.
         let end = |begun| begun + spread::moment(plan.linger(), self.lot);
         Some(Leave {

@@ -82,7 +82,7 @@ impl ConnectionGroup {
     /// A group for one listener. Making it says that requests are served here, so LameDuck has its full length.
     #[must_use]
     pub fn new(handle: &ShutdownHandle) -> Self {
-        handle.shared.declare_serving();
+        handle.shared.routing.serve_unseen();
         ConnectionGroup {
             ticket: Mutex::new(handle.shared.tracker().take(Class::Listener)),
             name: "server".to_owned(),
@@ -302,7 +302,7 @@ impl Group {
     /// The accept loop was dropped. If the listener should have stayed open, the server has failed.
     #[cfg(feature = "hyper")]
     pub(crate) fn accept_loop_dropped(&self, name: &str) {
-        if !self.closes().is_cancelled() && !self.handle.shared.is_abandoned() {
+        if !self.closes().is_cancelled() && !self.handle.shared.progress.is_abandoned() {
             self.server_failed(name, "its runtime went away".to_owned());
         }
     }
@@ -311,8 +311,8 @@ impl Group {
     fn closes(&self) -> &CancellationToken {
         let shared = &self.handle.shared;
         match self.counted {
-            true => &shared.close_listeners,
-            false => &shared.over,
+            true => shared.progress.close_listeners(),
+            false => shared.progress.over(),
         }
     }
 

@@ -160,6 +160,13 @@ impl Plan {
         total(&self.phases[..=phase.index()])
     }
 
+    /// When each phase ends at the latest, counted from `T0`, if nobody has asked for so much of Release's time.
+    pub(crate) fn deadlines(&self, unasked: Duration) -> [Duration; Phase::ALL.len()] {
+        let mut deadlines = Phase::ALL.map(|phase| self.deadline(phase));
+        deadlines[Phase::Close.index()] += unasked.min(self.duration(Phase::Release));
+        deadlines
+    }
+
     /// The time that is planned for `phase`. Time that earlier phases do not use comes on top.
     #[must_use]
     pub fn duration(&self, phase: Phase) -> Duration {

@@ -37,7 +37,7 @@ pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
             say_last_words(shared, hooks, deadline, patience(left));
             signal_hook::low_level::exit(i32::from(Report::EXIT_WATCHDOG));
         })?;
-    handle.shared.on_trigger(move |t0| {
+    handle.shared.progress.triggers().on_first(move |t0| {
         // The thread is there until it is told, so there is somebody to hear it.
         let _ = trigger.send(t0);
     });

@@ -3,25 +3,29 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::future::Run;
 use super::sequence::Sequence;
 use super::silence::History;
 use crate::handle::ShutdownHandle;
-use crate::hook::{HookError, When};
 #[cfg(feature = "tower")]
 use crate::long_lived::EventStreams;
 use crate::phase::Phase;
 use crate::plan::Plan;
+use crate::progress::Trigger;
 use crate::report::{ExitPolicy, Report};
-use crate::shared::{Shared, Trigger};
-use crate::task::{TaskContext, TaskError};
+use crate::shared::Shared;
 
 /// Owns the shutdown of a process: waits for the trigger, then runs the phases.
+///
+/// It is also a [`ShutdownHandle`]: hooks and tasks can be registered with either. When it is dropped without having been run,
+/// what was registered is dropped, and its handles take nothing more: hooks, tasks, guards and signals are refused.
 ///
 /// ```
 /// use lameduck::{Phase, Plan, ShutdownCoordinator};
@@ -117,105 +121,6 @@ impl ShutdownCoordinator {
         self.handle.clone()
     }
 
-    /// Registers a hook. See [`ShutdownHandle::hook`].
-    ///
-    /// # Errors
-    ///
-    /// See [`HookError`].
-    pub fn hook<F, Fut>(
-        &self,
-        when: impl Into<When>,
-        name: impl Into<String>,
-        work: F,
-    ) -> Result<(), HookError>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.handle.hook(when, name, work)
-    }
-
-    /// Registers a hook that can fail. See [`ShutdownHandle::try_hook`].
-    ///
-    /// # Errors
-    ///
-    /// See [`HookError`].
-    pub fn try_hook<F, Fut, E>(
-        &self,
-        when: impl Into<When>,
-        name: impl Into<String>,
-        work: F,
-    ) -> Result<(), HookError>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: fmt::Display,
-    {
-        self.handle.try_hook(when, name, work)
-    }
-
-    /// Registers a hook that blocks. See [`ShutdownHandle::blocking_hook`].
-    ///
-    /// # Errors
-    ///
-    /// See [`HookError`].
-    pub fn blocking_hook<F>(
-        &self,
-        when: impl Into<When>,
-        name: impl Into<String>,
-        work: F,
-    ) -> Result<(), HookError>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        self.handle.blocking_hook(when, name, work)
-    }
-
-    /// Registers a hook that blocks and can fail. See [`ShutdownHandle::try_blocking_hook`].
-    ///
-    /// # Errors
-    ///
-    /// See [`HookError`].
-    pub fn try_blocking_hook<F, E>(
-        &self,
-        when: impl Into<When>,
-        name: impl Into<String>,
-        work: F,
-    ) -> Result<(), HookError>
-    where
-        F: FnOnce() -> Result<(), E> + Send + 'static,
-        E: fmt::Display,
-    {
-        self.handle.try_blocking_hook(when, name, work)
-    }
-
-    /// Starts a background task. See [`ShutdownHandle::task`].
-    ///
-    /// # Errors
-    ///
-    /// See [`TaskError`].
-    pub fn task<F, Fut>(&self, name: impl Into<String>, work: F) -> Result<(), TaskError>
-    where
-        F: FnOnce(TaskContext) -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.handle.task(name, work)
-    }
-
-    /// Starts a background task that can fail. See [`ShutdownHandle::try_task`].
-    ///
-    /// # Errors
-    ///
-    /// See [`TaskError`].
-    pub fn try_task<F, Fut, E>(&self, name: impl Into<String>, work: F) -> Result<(), TaskError>
-    where
-        F: FnOnce(TaskContext) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: fmt::Display,
-    {
-        self.handle.try_task(name, work)
-    }
-
     /// Waits for the trigger, runs the phases, and says what happened.
     ///
     /// With nothing registered it waits for the trigger all the same, and then returns at once.
@@ -226,20 +131,44 @@ impl ShutdownCoordinator {
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: dropping this future stops the sequence where it is. Hooks of later phases never run.
-    pub async fn run(self) -> Arc<Report> {
+    /// Once it has been polled, dropping the future does not stop the shutdown: it goes on in a task of its own, as after a
+    /// `select!` in which another branch was ready. [`ShutdownHandle::finished`] gives the report then; a `main` that returns
+    /// before ends the runtime, and the shutdown with it.
+    ///
+    /// ```
+    /// # use lameduck::{Plan, ShutdownCoordinator};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    /// # async fn work() {}
+    /// let handle = shutdown.handle();
+    /// tokio::select! {
+    ///     _ = shutdown.run() => {}
+    ///     () = work() => {
+    ///         handle.shutdown("the work is done");
+    ///     }
+    /// }
+    /// assert!(handle.finished().await.is_clean());
+    /// # }
+    /// ```
+    pub fn run(self) -> Run {
+        Run::new(self.sequence())
+    }
+
+    async fn sequence(self) -> Arc<Report> {
         let shared = &self.handle.shared;
         let mut history = History::default();
-        let trigger = tokio::select! {
+        let (trigger, t0) = tokio::select! {
             biased;
-            trigger = self.triggered() => trigger,
+            triggered = self.triggered() => triggered,
             never = follow_traffic(shared, &mut history) => match never {},
         };
         tracing::info!(target: "lameduck", reason = %trigger.reason, "shutting down");
 
         let early = shared.plan.leave_early();
         let early = early.filter(|_| history.makes_silence_significant());
-        let sequence = Sequence::new(shared, trigger, early, &self.termination_log, self.exit);
+        let owned = Arc::clone(shared);
+        let sequence = Sequence::new(owned, trigger, t0, early, &self.termination_log, self.exit);
         tokio::select! {
             biased;
             report = sequence.run() => report,
@@ -247,23 +176,50 @@ impl ShutdownCoordinator {
         }
     }
 
-    async fn triggered(&self) -> Trigger {
+    /// Waits for the first trigger. Gives T0 on this task's clock.
+    async fn triggered(&self) -> (Trigger, Instant) {
+        let reached = self.handle.reached(Phase::LameDuck);
         if let Some(parent) = &self.parent {
             tokio::select! {
                 () = parent.cancelled() => {
                     self.handle.shutdown("the parent token was cancelled");
                 }
-                () = self.handle.reached(Phase::LameDuck) => {}
+                () = reached => {}
             }
+        } else {
+            reached.await;
         }
-        self.handle.shared.triggered().await
+        let shared = &self.handle.shared;
+        let progress = &shared.progress;
+        let t0 = progress.triggers().settle();
+        shared.gauge.begin(t0);
+        let trigger = progress.trigger().cloned();
+        trigger
+            .zip(t0)
+            .expect("the trigger is set before LameDuck is entered")
+    }
+}
+
+/// What a handle can do, its coordinator can.
+impl Deref for ShutdownCoordinator {
+    type Target = ShutdownHandle;
+
+    fn deref(&self) -> &ShutdownHandle {
+        &self.handle
     }
 }
 
 impl Drop for ShutdownCoordinator {
     fn drop(&mut self) {
-        self.handle.shared.abandon();
-        if self.handle.shared.is_needed() {
+        let shared = &self.handle.shared;
+        if shared.progress.report().is_some() {
+            return;
+        }
+        shared.abandon();
+        let is_counted_on = shared.progress.trigger().is_some()
+            || shared.routing.is_serving()
+            || Arc::strong_count(shared) > 1;
+        if is_counted_on {
             tracing::warn!(
                 target: "lameduck",
                 "the coordinator was dropped before its shutdown was over: no phase will run"
@@ -296,11 +252,16 @@ async fn follow_traffic(shared: &Shared, history: &mut History) -> Infallible {
 
 async fn log_repeats(shared: &Shared) -> Infallible {
     loop {
-        for reason in shared.repeats().await {
+        let repeats = shared.progress.triggers().repeats().await;
+        for reason in repeats.reasons {
             tracing::info!(
                 target: "lameduck", %reason,
                 "already shutting down: this changes nothing"
             );
+        }
+        if repeats.more > 0 {
+            let more = repeats.more;
+            tracing::info!(target: "lameduck", more, "already shutting down: more triggers came");
         }
     }
 }

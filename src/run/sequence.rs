@@ -16,8 +16,9 @@ use crate::integrations::metrics;
 use crate::phase::Phase;
 use crate::plan::LeaveEarly;
 use crate::process::termination_log::TerminationLog;
+use crate::progress::Trigger;
 use crate::report::{ExitPolicy, Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
-use crate::shared::{Shared, Trigger};
+use crate::shared::Shared;
 
 const EARLY_WORK: Count = (Class::Work, Generation::Early);
 const LATE_WORK: Count = (Class::Work, Generation::Late);
@@ -33,10 +34,11 @@ const JUST_NOW: Duration = Duration::from_secs(1);
 const BATCH: Duration = Duration::from_secs(1);
 
 /// One shutdown, while it runs.
-pub(crate) struct Sequence<'a> {
-    shared: &'a Shared,
+pub(crate) struct Sequence {
+    shared: Arc<Shared>,
     runner: Runner,
     trigger: Trigger,
+    t0: Instant,
     /// When LameDuck may be over before its time, if silence would prove anything.
     early: Option<LeaveEarly>,
     phases: Vec<PhaseReport>,
@@ -44,10 +46,11 @@ pub(crate) struct Sequence<'a> {
     exit: ExitPolicy,
 }
 
-impl<'a> Sequence<'a> {
+impl Sequence {
     pub(crate) fn new(
-        shared: &'a Shared,
+        shared: Arc<Shared>,
         trigger: Trigger,
+        t0: Instant,
         early: Option<LeaveEarly>,
         termination_log: &Path,
         exit: ExitPolicy,
@@ -56,6 +59,7 @@ impl<'a> Sequence<'a> {
             runner: Runner::new(Arc::clone(&shared.hooks)),
             shared,
             trigger,
+            t0,
             early,
             phases: Vec::new(),
             termination_log: TerminationLog::open(termination_log),
@@ -71,14 +75,14 @@ impl<'a> Sequence<'a> {
             }
             self.enter(phase);
             #[cfg(feature = "metrics")]
-            metrics::publish(self.shared);
+            metrics::publish(&self.shared);
             let report = self.run_phase(phase).await;
             self.phases.push(report);
         }
         let report = Arc::new(self.report());
         self.shared.finish(Arc::clone(&report));
         #[cfg(feature = "metrics")]
-        metrics::publish(self.shared);
+        metrics::publish(&self.shared);
         report
     }
 
@@ -104,18 +108,18 @@ impl<'a> Sequence<'a> {
 
     async fn run_phase(&mut self, phase: Phase) -> PhaseReport {
         let started = Instant::now();
-        let deadline = self.trigger.at + self.shared.plan.deadline(phase);
+        let deadline = self.deadline(phase);
 
-        let shared = self.shared;
+        let shared = Arc::clone(&self.shared);
         let in_time = within(deadline, async {
             tokio::select! {
                 biased;
                 () = self.settled(phase) => {}
-                never = each_second(shared) => match never {},
+                never = each_second(&shared) => match never {},
             }
         })
         .await;
-        log_told(shared);
+        log_told(&shared);
         match phase {
             // Its hooks may take until Drain is over: with no time for routing there would be none for them.
             Phase::LameDuck => self.runner.close(phase),
@@ -125,7 +129,7 @@ impl<'a> Sequence<'a> {
         let timed_out = in_time.is_none() && phase != Phase::LameDuck;
         let mut report = PhaseReport {
             phase,
-            started: started.saturating_duration_since(self.trigger.at),
+            started: started.saturating_duration_since(self.t0),
             took: started.elapsed(),
             outcome: match timed_out {
                 true => PhaseOutcome::TimedOut,
@@ -142,10 +146,14 @@ impl<'a> Sequence<'a> {
         log(&report);
         #[cfg(feature = "metrics")]
         metrics::phase_over(&report);
-        if phase == Phase::LameDuck {
+        if phase == Phase::LameDuck && report.outcome == PhaseOutcome::Completed {
             self.warn_of_traffic();
         }
         report
+    }
+
+    fn deadline(&self, phase: Phase) -> Instant {
+        self.t0 + self.trigger.deadlines[phase.index()]
     }
 
     fn left_early(&self, phase: Phase, deadline: Instant) -> bool {
@@ -155,8 +163,14 @@ impl<'a> Sequence<'a> {
     /// The phase's own condition holds, and its hooks have returned.
     async fn settled(&mut self, phase: Phase) {
         loop {
-            let condition = condition(self.shared, &self.trigger, self.early, phase);
-            self.runner.finished(phase, condition).await;
+            let condition = Condition {
+                shared: &self.shared,
+                t0: self.t0,
+                deadline: self.deadline(phase),
+                routed: self.trigger.routed,
+                early: self.early,
+            };
+            self.runner.finished(phase, condition.holds(phase)).await;
             if self.sealed(phase) && self.runner.try_close(phase) {
                 return;
             }
@@ -230,7 +244,7 @@ impl<'a> Sequence<'a> {
 
     /// The report as it stands.
     fn report(&self) -> Report {
-        let t0 = self.trigger.at;
+        let t0 = self.t0;
         let arrivals = self.shared.arrivals();
         let phases: Vec<PhaseReport> = self
             .phases
@@ -273,35 +287,46 @@ impl<'a> Sequence<'a> {
 }
 
 /// What a phase waits for, beside its hooks.
-async fn condition(shared: &Shared, trigger: &Trigger, early: Option<LeaveEarly>, phase: Phase) {
-    match phase {
-        Phase::LameDuck if trigger.routed => {
-            let its_time = sleep_until(trigger.at + shared.plan.deadline(Phase::LameDuck));
-            match early {
-                None => its_time.await,
-                Some(early) => tokio::select! {
-                    biased;
-                    () = its_time => {}
-                    () = silence(shared, trigger, early) => {}
-                },
-            }
-        }
-        Phase::Drain => shared.gauge.empty(&[EARLY_WORK]).await,
-        Phase::Close => closed(shared, trigger.at).await,
-        Phase::LameDuck | Phase::Release | Phase::Exit => {}
-    }
+struct Condition<'a> {
+    shared: &'a Shared,
+    t0: Instant,
+    /// The phase's.
+    deadline: Instant,
+    routed: bool,
+    early: Option<LeaveEarly>,
 }
 
-/// Nothing has arrived for long enough, though much had before.
-async fn silence(shared: &Shared, trigger: &Trigger, early: LeaveEarly) {
-    let not_before = trigger.at + early.minimum();
-    loop {
-        let last = shared.gauge.last_arrival().unwrap_or(trigger.at);
-        let quiet = last.max(trigger.at) + early.quiet_time();
-        if Instant::now() >= quiet.max(not_before) {
-            return;
+impl Condition<'_> {
+    async fn holds(self, phase: Phase) {
+        match phase {
+            Phase::LameDuck if self.routed => {
+                let its_time = sleep_until(self.deadline);
+                match self.early {
+                    None => its_time.await,
+                    Some(early) => tokio::select! {
+                        biased;
+                        () = its_time => {}
+                        () = self.silence(early) => {}
+                    },
+                }
+            }
+            Phase::Drain => self.shared.gauge.empty(&[EARLY_WORK]).await,
+            Phase::Close => closed(self.shared, self.deadline).await,
+            Phase::LameDuck | Phase::Release | Phase::Exit => {}
         }
-        sleep_until(quiet.max(not_before)).await;
+    }
+
+    /// Nothing has arrived for long enough, though much had before.
+    async fn silence(&self, early: LeaveEarly) {
+        let not_before = self.t0 + early.minimum();
+        loop {
+            let last = self.shared.gauge.last_arrival().unwrap_or(self.t0);
+            let quiet = last.max(self.t0) + early.quiet_time();
+            if Instant::now() >= quiet.max(not_before) {
+                return;
+            }
+            sleep_until(quiet.max(not_before)).await;
+        }
     }
 }
 

@@ -58,6 +58,8 @@ impl Roster {
         Ok(ticket)
     }
 
+    pub(crate) fn abandon(&self) {}
+
     pub(crate) fn task_spawned(&self, name: &str, abort: AbortHandle) {
         if let Some(task) = self.names().task(name) {
             // Cut before it was spawned.

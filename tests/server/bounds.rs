@@ -441,7 +441,7 @@ async fn half_a_body_is_waited_for_to_the_deadline_of_close_and_named() {
     let run = begin(shutdown);
     let (_, took) = timed(client.end()).await;
 
-    assert_took(took, seconds(23));
+    assert_took(took, seconds(28));
     let report = soon(run).await.unwrap();
     assert!(!report.is_clean());
     assert_eq!((report.cut, report.connections.cut), (1, 1));
@@ -466,7 +466,7 @@ async fn a_client_that_reads_slowly_is_waited_for_to_the_deadline_of_close() {
 
     assert!(body.len() < 2 * PIPE);
     assert_eq!(report.cut, 1);
-    assert_took(report.took, seconds(23));
+    assert_took(report.took, seconds(28));
     let close = report.phase(Phase::Close).unwrap();
     let name = &close.left_behind[0].name;
     assert_eq!(name, "\"pipe\" (HTTP/1: sending a response)");
@@ -541,7 +541,7 @@ async fn without_a_bound_half_a_head_is_held_to_the_deadline_of_close_and_named(
 
     let report = soon(begin(shutdown)).await.unwrap();
 
-    assert_took(report.took, seconds(23));
+    assert_took(report.took, seconds(28));
     assert!(report.is_clean(), "nothing was in flight");
     assert_eq!((report.connections.closed, report.connections.cut), (0, 1));
     let close = report.phase(Phase::Close).unwrap();

@@ -275,7 +275,7 @@ async fn drain_waits_for_the_last_byte_of_a_body() {
 async fn a_body_that_never_ends_is_cut_at_the_deadline_and_reported() {
     let (chunks, app) = streaming();
     let plan = Plan::immediate();
-    let deadline = plan.deadline(Phase::Close);
+    let deadline = plan.deadline(Phase::Release);
     let (shutdown, handle) = coordinator(plan);
     let (address, _) = start(app, &handle).await;
     let mut client = Client::connect(address).await;

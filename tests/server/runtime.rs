@@ -184,7 +184,7 @@ async fn a_server_whose_last_connection_is_cut_is_over_then() {
     let run = begin(shutdown);
     let ((), took) = timed(serving).await;
 
-    assert_took(took, seconds(23));
+    assert_took(took, seconds(28));
     assert_eq!(soon(run).await.unwrap().cut, 1);
 }
 

@@ -42,7 +42,8 @@ async fn a_websocket_stays_counted_after_the_upgrade_until_its_task_drops_it() {
 #[tokio::test(start_paused = true)]
 async fn a_websocket_whose_task_never_looks_is_cut_at_the_deadline_of_close() {
     let plan = Plan::immediate();
-    let deadline = plan.deadline(Phase::Close);
+    // No hook asks for Release's time.
+    let deadline = plan.deadline(Phase::Release);
     let (app, mut ends) = echo();
     let (shutdown, handle) = coordinator(plan);
     let (address, _) = start(app, &handle).await;
@@ -170,7 +171,8 @@ async fn a_task_that_only_writes_to_a_client_that_does_not_read_is_cut_too() {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_only_reads_is_left_alone_until_the_deadline_and_cut_then() {
     let plan = Plan::immediate();
-    let deadline = plan.deadline(Phase::Close);
+    // No hook asks for Release's time.
+    let deadline = plan.deadline(Phase::Release);
     let (ended, mut ends) = mpsc::unbounded_channel();
     let (shutdown, handle) = coordinator(plan);
     let asking = handle.clone();
@@ -200,7 +202,7 @@ async fn a_task_that_only_reads_is_left_alone_until_the_deadline_and_cut_then() 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_upgraded_in_close_is_left_alone_until_the_deadline() {
     let plan = Plan::immediate();
-    let (drain, close) = (plan.deadline(Phase::Drain), plan.deadline(Phase::Close));
+    let (drain, close) = (plan.deadline(Phase::Drain), plan.deadline(Phase::Release));
     let gate = Gate::new();
     let (ended, mut ends) = mpsc::unbounded_channel();
     let (shutdown, handle) = coordinator(plan);

@@ -8,8 +8,7 @@ use hyper::body::Body;
 use super::upgrades;
 use crate::current::{Current, Heard};
 use crate::http::request::{
-    Fate, Hold, is_http1, is_probe, keep_for_close, leaves_http, retry_after, say_close,
-    unavailable,
+    Arrival, Fate, Hold, is_http1, keep_for_close, leaves_http, retry_after, say_close, unavailable,
 };
 use crate::in_flight::{Class, Generation, Ticket};
 use crate::net::connection::Connection;
@@ -23,8 +22,8 @@ pub(crate) struct InFlight {
     /// The request's version, once that has been looked at: it is counted, or refused.
     version: Option<Version>,
     connect: bool,
-    /// Whether its arrival is still to be noted: if it turns out to be no probe.
-    arrives: bool,
+    /// What is still to be noted of its arrival.
+    arrival: Arrival,
     /// Whether `ticket` is one that Close waits for.
     lasts: bool,
     state: Arc<Connection>,
@@ -40,7 +39,7 @@ impl InFlight {
             place: None,
             version: None,
             connect: false,
-            arrives: false,
+            arrival: Arrival::Nothing,
             lasts: false,
             state: Arc::clone(state),
             ticket: None,
@@ -85,7 +84,7 @@ impl InFlight {
             if self.state.upgrades.refuse(tracker.stage()) && upgrades::is_asked_for(request) {
                 return None;
             }
-            self.arrives = !is_probe(request.headers());
+            self.arrival = Arrival::of(request.headers(), tracker);
         }
         Some(generation)
     }
@@ -109,7 +108,9 @@ impl InFlight {
 
     #[cold]
     fn heard(&mut self, heard: Heard) {
-        self.arrives &= !heard.is_probe();
+        if heard.is_probe() {
+            self.arrival = Arrival::Nothing;
+        }
         if heard.lasts() {
             self.keep_for_close();
         }
@@ -130,9 +131,8 @@ impl Hold for InFlight {
         if let Some(heard) = heard {
             self.heard(heard);
         }
-        if std::mem::take(&mut self.arrives) {
-            self.state.handle.shared.tracker().arrived();
-        }
+        let state = &self.state;
+        self.arrival.note(|| state.handle.shared.tracker());
     }
 
     #[inline]

@@ -3,9 +3,9 @@
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
+use super::arrival::Arrival;
 use super::ending::Fate;
 use super::long::{fate, keep_for_close, lasts};
-use super::rules::is_probe;
 use crate::current::{Current, Heard};
 use crate::in_flight::{Ticket, Tracker};
 
@@ -46,8 +46,8 @@ pub struct RequestGuard {
     connect: bool,
     /// Where its moment lies, once that is known.
     lot: Option<u64>,
-    /// Whether its arrival is still to be noted: if it turns out to be no probe.
-    arrives: bool,
+    /// What is still to be noted of its arrival.
+    arrival: Arrival,
     /// Whether `ticket` is one that Close waits for.
     lasts: bool,
     /// `None` for an exempt request.
@@ -56,8 +56,12 @@ pub struct RequestGuard {
 
 impl RequestGuard {
     pub(super) fn new<B>(tracker: Tracker, request: &Request<B>, ticket: Option<Ticket>) -> Self {
+        let arrival = match ticket.is_some() && tracker.minds_arrivals() {
+            true => Arrival::of(request.headers(), tracker),
+            false => Arrival::Nothing,
+        };
         RequestGuard {
-            arrives: ticket.is_some() && tracker.minds_arrivals() && !is_probe(request.headers()),
+            arrival,
             tracker,
             version: request.version(),
             connect: *request.method() == Method::CONNECT,
@@ -78,7 +82,9 @@ impl RequestGuard {
     #[cold]
     fn heard(&mut self, heard: Heard) {
         self.lot = heard.lot();
-        self.arrives &= !heard.is_probe();
+        if heard.is_probe() {
+            self.arrival = Arrival::Nothing;
+        }
         if heard.lasts() {
             self.keep_for_close();
         }
@@ -97,9 +103,7 @@ impl Hold for RequestGuard {
     #[inline]
     fn ran(&mut self, heard: Option<Heard>) {
         self.called(heard);
-        if std::mem::take(&mut self.arrives) {
-            self.tracker.arrived();
-        }
+        self.arrival.note(|| self.tracker);
     }
 
     #[inline]

@@ -60,7 +60,7 @@ impl DrainLayer {
     /// A layer that counts every request.
     #[must_use]
     pub fn new(handle: &ShutdownHandle) -> Self {
-        handle.shared.declare_serving();
+        handle.shared.routing.serve();
         DrainLayer {
             rules: Rules {
                 tracker: handle.shared.tracker(),

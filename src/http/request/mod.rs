@@ -3,6 +3,7 @@
 //! [`DrainLayer`] counts a request from before the inner service is called to the last frame of the response's body. What
 //! turns out to last is moved to another count, and ended at its moment.
 
+mod arrival;
 mod body;
 mod ending;
 mod future;
@@ -23,9 +24,10 @@ pub use rules::RequestHead;
 pub use service::DrainService;
 
 #[cfg(feature = "hyper")]
-pub(crate) use rules::{is_probe, retry_after, unavailable};
+pub(crate) use rules::{retry_after, unavailable};
 #[cfg(feature = "hyper")]
 pub(crate) use {
+    arrival::Arrival,
     ending::Fate,
     hold::{Hold, is_http1, leaves_http, say_close},
     long::keep_for_close,

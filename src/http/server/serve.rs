@@ -112,7 +112,7 @@ impl<X, H> Server<X, H> {
         let mut ticket = None;
         let mut starting = None;
         if counted {
-            shared.declare_serving();
+            shared.routing.serve();
             starting = Some(handle.not_ready(format!("{name} does not accept yet")));
             ticket = shared.tracker().take(Class::Listener);
         }

@@ -29,7 +29,7 @@ fn due(case: &Case<'_>) -> Due {
     let plan = &case.scenario.plan;
     // "Shortly before the deadline (a fifth of Close, at most 1 s)".
     let tail = (plan.duration(Phase::Close) / 5).min(Duration::from_secs(1));
-    let latest = (plan.deadline(Phase::Close)).saturating_sub(tail);
+    let latest = case.planned(Phase::Close).saturating_sub(tail);
     Due {
         lame_duck: case.deadline(Phase::LameDuck),
         listeners: tick(case.t0 + latest).max(case.start(Phase::Close)),

@@ -16,7 +16,7 @@ use lameduck::{Phase, Report};
 
 pub(crate) use waits::judge_places;
 
-use crate::scenario::{Act, ConnectionSpec, HookSpec, Id, Scenario, Script, Step, TaskSpec};
+use crate::scenario::{Act, ConnectionSpec, HookSpec, Id, Scenario, Script, Step, TaskSpec, ms};
 use crate::trace::{Actor, Counted, Event, Stage, What};
 use crate::world::Played;
 
@@ -105,9 +105,40 @@ impl Case<'_> {
         self.start(phase) + self.report.phases[phase as usize].took
     }
 
+    /// When a phase should end at the latest, counted from T0: time of Release that no hook has asked for by then is Close's.
+    fn planned(&self, phase: Phase) -> Duration {
+        let plan = &self.scenario.plan;
+        let planned = plan.deadline(phase);
+        match phase {
+            Phase::Close => planned + plan.duration(Phase::Release) - self.asked(),
+            _ => planned,
+        }
+    }
+
+    /// How much of Release's time its hooks had asked for at T0: all of it, unless each of them has a time of its own.
+    fn asked(&self) -> Duration {
+        let whole = self.scenario.plan.duration(Phase::Release);
+        let before = self.trace.iter().filter(|it| it.stage == Stage::Serving);
+        let hooks = before.filter_map(|event| match &event.what {
+            What::HookRegistered(id, Ok(())) => Some(self.specs.hooks[id]),
+            _ => None,
+        });
+        // Who comes after another is registered after it.
+        let mut ends = BTreeMap::<String, Duration>::new();
+        for hook in hooks.filter(|hook| hook.phase == Phase::Release) {
+            let Some(timeout) = hook.timeout else {
+                return whole;
+            };
+            let after = hook.after.iter().map(|name| ends[name]).max();
+            let end = after.unwrap_or_default() + ms(timeout);
+            ends.insert(hook.name.clone(), end);
+        }
+        ends.into_values().max().unwrap_or_default().min(whole)
+    }
+
     /// When a phase ends at the latest.
     fn deadline(&self, phase: Phase) -> Duration {
-        let deadline = tick(self.t0 + self.scenario.plan.deadline(phase));
+        let deadline = tick(self.t0 + self.planned(phase));
         // Who is late has no time left, and none before its start.
         deadline.max(self.start(phase))
     }

@@ -18,6 +18,8 @@ pub(super) struct Model {
     hooks: BTreeMap<Id, Phase>,
     /// Whether somebody said that requests are served here,
     serving: bool,
+    /// whether it did once while nobody said that it is not ready,
+    was_ready: bool,
     /// and who said that the service is not ready.
     not_ready: BTreeSet<Id>,
     /// At T0: whether there was something to wait for in LameDuck.
@@ -67,14 +69,17 @@ impl Model {
             self.trigger();
         }
         match &event.what {
-            What::Layered => self.serving = true,
+            What::Layered => self.serve(),
             What::Listening(id) => {
-                self.serving = true;
+                self.serve();
                 self.listeners.insert(*id);
             }
             What::ListenerClosed(id) => _ = self.listeners.remove(id),
             What::NotReady(id) => _ = self.not_ready.insert(*id),
-            What::Ready(id) => _ = self.not_ready.remove(id),
+            What::Ready(id) => {
+                self.not_ready.remove(id);
+                self.was_ready |= self.serving && self.not_ready.is_empty();
+            }
             What::HookRegistered(id, Ok(())) => {
                 self.hooks.insert(*id, specs.hooks[id].phase);
             }
@@ -136,8 +141,12 @@ impl Model {
 
     /// T0, the first time that it is called.
     pub(super) fn trigger(&mut self) {
-        let routed = self.serving && self.not_ready.is_empty();
-        self.routed.get_or_insert(routed);
+        self.routed.get_or_insert(self.was_ready);
+    }
+
+    fn serve(&mut self) {
+        self.serving = true;
+        self.was_ready |= self.not_ready.is_empty();
     }
 
     fn named(&self, kind: Kind, name: &str, root: Id) -> Option<Named> {

@@ -1,0 +1,40 @@
+//! What the arrival of a request says of routing.
+
+use http::HeaderMap;
+
+use super::rules::is_probe;
+use crate::in_flight::Tracker;
+
+/// Noted when the request's handler has run: by then it is known whether it was a probe of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Nobody minds, it has been noted, or it was answered by a probe of ours.
+    #[default]
+    Nothing,
+    /// Somebody else's probe: whoever answers it may be told to be ready by that.
+    Probe,
+    InService,
+    Leaving,
+}
+
+impl Arrival {
+    #[cold]
+    pub(crate) fn of(headers: &HeaderMap, tracker: Tracker) -> Self {
+        match (is_probe(headers), tracker.is_serving()) {
+            (true, _) => Arrival::Probe,
+            (false, true) => Arrival::InService,
+            (false, false) => Arrival::Leaving,
+        }
+    }
+
+    /// Notes it, once.
+    #[inline]
+    pub(crate) fn note(&mut self, tracker: impl FnOnce() -> Tracker) {
+        match std::mem::take(self) {
+            Arrival::Nothing => {}
+            Arrival::Probe => tracker().reached(),
+            Arrival::InService => tracker().arrived_in_service(),
+            Arrival::Leaving => tracker().arrived(),
+        }
+    }
+}

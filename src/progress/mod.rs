@@ -1,0 +1,149 @@
+//! Where the shutdown is: its trigger, T0, the phase, and the tokens that say so.
+//!
+//! [`Progress`] is the only writer of all of these. Reading takes no lock: in normal service every question costs one load.
+
+mod trigger;
+mod watch;
+
+use std::sync::Arc;
+
+use tokio::sync::watch::{Receiver, Sender};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::in_flight::{FINISHED, Stage, StageWriter};
+use crate::phase::Phase;
+use crate::report::Report;
+use crate::sync::OnceLock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+use self::trigger::Triggers;
+
+pub(crate) use self::trigger::{Facts, Trigger};
+pub use self::watch::{ProgressWatch, Snapshot};
+
+/// See the [module](self).
+pub(crate) struct Progress {
+    /// Where each request reads it.
+    stage: StageWriter,
+    triggers: Triggers,
+    phases: [Begun; Phase::ALL.len()],
+    close_listeners: CancellationToken,
+    over: CancellationToken,
+    report: OnceLock<Arc<Report>>,
+    /// Changed after everything else, whenever the stage moves.
+    moved: Sender<Stage>,
+    /// The coordinator was dropped before it ran: no phase will begin.
+    abandoned: AtomicBool,
+}
+
+/// When a phase began.
+#[derive(Default)]
+struct Begun {
+    at: OnceLock<Instant>,
+    token: CancellationToken,
+}
+
+impl Progress {
+    pub(crate) fn new(stage: StageWriter) -> Self {
+        Progress {
+            stage,
+            triggers: Triggers::default(),
+            phases: Default::default(),
+            close_listeners: CancellationToken::new(),
+            over: CancellationToken::new(),
+            report: OnceLock::new(),
+            moved: Sender::new(0),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Who triggered the shutdown, and who did so later.
+    pub(crate) const fn triggers(&self) -> &Triggers {
+        &self.triggers
+    }
+
+    /// What began the shutdown; `None` in normal service.
+    pub(crate) fn trigger(&self) -> Option<&Trigger> {
+        self.triggers.first()
+    }
+
+    /// The moment of the trigger.
+    pub(crate) fn t0(&self) -> Option<Instant> {
+        self.triggers.t0()
+    }
+
+    /// The instant at which `phase` ends at the latest.
+    pub(crate) fn deadline(&self, phase: Phase) -> Option<Instant> {
+        let trigger = self.trigger()?;
+        Some(self.t0()? + trigger.deadlines[phase.index()])
+    }
+
+    /// Begins a phase. `tell` tells those who cannot wait for a token, before those who can are woken.
+    pub(crate) fn enter(&self, phase: Phase, tell: impl FnOnce()) {
+        let begun = &self.phases[phase.index()];
+        // Before anybody can see that it has begun. LameDuck's is T0, which may have been taken on another clock.
+        if phase != Phase::LameDuck {
+            let _ = begun.at.set(Instant::now());
+        }
+        let stage = phase.index() as Stage + 1;
+        self.stage.set(stage);
+        tell();
+        begun.token.cancel();
+        self.moved.send_replace(stage);
+    }
+
+    /// The last phase is over.
+    pub(crate) fn finish(&self, report: Arc<Report>, tell: impl FnOnce()) {
+        let _ = self.report.set(report);
+        self.stage.set(FINISHED);
+        tell();
+        self.moved.send_replace(FINISHED);
+        self.over.cancel();
+    }
+
+    /// When `phase` began.
+    pub(crate) fn begun_at(&self, phase: Phase) -> Option<Instant> {
+        match phase {
+            Phase::LameDuck => self.t0(),
+            _ => self.phases[phase.index()].at.get().copied(),
+        }
+    }
+
+    /// Cancelled when `phase` begins.
+    pub(crate) const fn begun(&self, phase: Phase) -> &CancellationToken {
+        &self.phases[phase.index()].token
+    }
+
+    /// Cancelled when it is time to empty and close the listeners.
+    pub(crate) const fn close_listeners(&self) -> &CancellationToken {
+        &self.close_listeners
+    }
+
+    /// Cancelled when the last phase is over: what stays to the end may go.
+    pub(crate) const fn over(&self) -> &CancellationToken {
+        &self.over
+    }
+
+    /// The report, once the last phase is over.
+    pub(crate) fn report(&self) -> Option<&Arc<Report>> {
+        self.report.get()
+    }
+
+    /// Changes when the stage has moved.
+    pub(crate) fn moved(&self) -> Receiver<Stage> {
+        self.moved.subscribe()
+    }
+
+    /// The coordinator is gone. Returns whether it leaves a shutdown that is not over.
+    pub(crate) fn abandon(&self) -> bool {
+        self.abandoned.store(true, Ordering::Release);
+        self.report.get().is_none()
+    }
+
+    /// Whether the coordinator is gone, so that nobody acts on a trigger.
+    #[inline]
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+}

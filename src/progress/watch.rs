@@ -1,0 +1,137 @@
+//! Following a shutdown from outside.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
+
+use crate::handle::ShutdownHandle;
+use crate::in_flight::{FINISHED, Stage};
+use crate::phase::Phase;
+
+/// Follows a shutdown, phase by phase. Made by [`ShutdownHandle::progress`].
+///
+/// It works like a [`watch::Receiver`](tokio::sync::watch::Receiver): [`now`](ProgressWatch::now) looks at any time, and
+/// [`changed`](ProgressWatch::changed) waits for the next phase. Who looks too late sees the latest phase alone.
+///
+/// ```
+/// # use lameduck::{Phase, Plan, ShutdownCoordinator};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let shutdown = ShutdownCoordinator::new(Plan::immediate());
+/// let handle = shutdown.handle();
+/// let mut progress = handle.progress();
+/// let status = tokio::spawn(async move {
+///     while let Some(now) = progress.changed().await {
+///         println!("{now}"); // "Drain: 3 in flight, 0 long-lived, 5 connections"
+///     }
+/// });
+///
+/// handle.shutdown("an example");
+/// shutdown.run().await;
+/// status.await.unwrap();
+/// # }
+/// ```
+pub struct ProgressWatch {
+    handle: ShutdownHandle,
+    moved: Receiver<Stage>,
+}
+
+impl ProgressWatch {
+    pub(crate) fn new(handle: &ShutdownHandle) -> Self {
+        ProgressWatch {
+            handle: handle.clone(),
+            moved: handle.shared.progress.moved(),
+        }
+    }
+
+    /// Where the shutdown is now.
+    #[must_use]
+    pub fn now(&self) -> Snapshot {
+        Snapshot::new(&self.handle)
+    }
+
+    /// Waits until the phase changes, and says where the shutdown is then. A phase that began since the last call, or since
+    /// the watch was made, is given at once.
+    ///
+    /// `None` when the last phase is over and that has been given.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no change is lost.
+    pub async fn changed(&mut self) -> Option<Snapshot> {
+        if *self.moved.borrow() == FINISHED && !self.moved.has_changed().unwrap_or(false) {
+            return None;
+        }
+        // The handle keeps the sender alive.
+        self.moved.changed().await.ok()?;
+        Some(self.now())
+    }
+}
+
+impl fmt::Debug for ProgressWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgressWatch")
+            .field("now", &self.now())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a shutdown is at one moment. `Display` is one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The phase that is running; `None` in normal service. After the last phase it stays [`Phase::Exit`].
+    pub phase: Option<Phase>,
+    /// Whether the last phase is over.
+    pub is_over: bool,
+    /// The time since the trigger; `None` in normal service.
+    pub elapsed: Option<Duration>,
+    /// How long the phase may still take; `None` in normal service.
+    pub phase_remaining: Option<Duration>,
+    /// How many requests, tasks and guards are in flight, long-lived ones included, about.
+    pub in_flight: u64,
+    /// How many of these are long-lived, about.
+    pub long_lived: u64,
+    /// How many connections are open, about.
+    pub connections: u64,
+}
+
+impl Snapshot {
+    fn new(handle: &ShutdownHandle) -> Self {
+        let now = Instant::now();
+        let progress = &handle.shared.progress;
+        let phase = handle.phase();
+        let deadline = phase.and_then(|phase| progress.deadline(phase));
+        Snapshot {
+            phase,
+            is_over: handle.shared.tracker().stage() == FINISHED,
+            elapsed: progress.t0().map(|t0| now.saturating_duration_since(t0)),
+            phase_remaining: deadline.map(|at| at.saturating_duration_since(now)),
+            in_flight: handle.in_flight(),
+            long_lived: handle.long_lived(),
+            connections: handle.connections(),
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.phase, self.is_over) {
+            (None, _) => f.write_str("serving")?,
+            (Some(phase), false) => write!(f, "{phase}")?,
+            (Some(_), true) => f.write_str("over")?,
+        }
+        let Snapshot {
+            in_flight,
+            long_lived,
+            connections,
+            ..
+        } = self;
+        write!(
+            f,
+            ": {in_flight} in flight, {long_lived} long-lived, {connections} connections"
+        )
+    }
+}

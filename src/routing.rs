@@ -1,0 +1,93 @@
+//! Whether traffic can have been routed here: who serves, who is not ready yet, and what the probes have answered.
+
+use std::sync::PoisonError;
+
+use crate::sync::{Mutex, MutexGuard};
+
+#[derive(Default)]
+pub(crate) struct Routing(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Somebody said that requests are served here.
+    serving: bool,
+    /// Somebody serves what is not seen as requests.
+    unseen: bool,
+    /// Once, it served and nothing kept it from being ready.
+    was_ready: bool,
+    /// There is a readiness probe of ours.
+    probed: bool,
+    /// A probe of ours has said that traffic may come.
+    answered: bool,
+    not_ready: Vec<(u64, String)>,
+    next: u64,
+}
+
+impl Routing {
+    /// Requests are served here, so a shutdown has to wait until they are routed elsewhere.
+    #[cfg(any(feature = "net", feature = "tower"))]
+    pub(crate) fn serve(&self) {
+        let mut state = self.state();
+        state.serving = true;
+        state.look();
+    }
+
+    /// Connections are served here whose requests are not seen.
+    #[cfg(feature = "net")]
+    pub(crate) fn serve_unseen(&self) {
+        self.state().unseen = true;
+        self.serve();
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.state().serving
+    }
+
+    /// There is a readiness probe: traffic comes when it has been answered.
+    #[cfg(feature = "tower")]
+    pub(crate) fn probe(&self) {
+        self.state().probed = true;
+    }
+
+    /// A probe has been told that traffic may come.
+    #[cfg(feature = "tower")]
+    pub(crate) fn answered(&self) {
+        self.state().answered = true;
+    }
+
+    pub(crate) fn add_not_ready(&self, why: String) -> u64 {
+        let mut state = self.state();
+        let id = state.next;
+        state.next += 1;
+        state.not_ready.push((id, why));
+        id
+    }
+
+    pub(crate) fn remove_not_ready(&self, id: u64) {
+        let mut state = self.state();
+        state.not_ready.retain(|(held, _)| *held != id);
+        state.look();
+    }
+
+    pub(crate) fn not_ready_because(&self) -> Vec<String> {
+        let state = self.state();
+        state.not_ready.iter().map(|(_, why)| why.clone()).collect()
+    }
+
+    /// Whether traffic can have been routed here. `reached` is whether a request has come.
+    pub(crate) fn is_routed(&self, reached: bool) -> bool {
+        let state = self.state();
+        let asked_in_vain = state.probed && !state.answered && !state.unseen && !reached;
+        state.serving && state.was_ready && !asked_in_vain
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn look(&mut self) {
+        self.was_ready |= self.serving && self.not_ready.is_empty();
+    }
+}
