@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use lameduck::{Phase, Plan, PlanBuilder, PlanError, ShutdownCoordinator};
+use lameduck::{LeaveEarly, Phase, Plan, PlanBuilder, PlanError, ShutdownCoordinator};
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -294,7 +294,7 @@ fn zero_grace_period_means_at_once() {
 
 type Setter = fn(PlanBuilder, Duration) -> PlanBuilder;
 
-const SETTERS: [Setter; 11] = [
+const SETTERS: [Setter; 13] = [
     PlanBuilder::grace_period,
     PlanBuilder::pre_stop,
     PlanBuilder::lame_duck,
@@ -306,6 +306,8 @@ const SETTERS: [Setter; 11] = [
     PlanBuilder::spread,
     PlanBuilder::long_spread,
     PlanBuilder::linger,
+    |builder, min| builder.leave_early(LeaveEarly::new().min(min)),
+    |builder, quiet| builder.leave_early(LeaveEarly::new().quiet(quiet)),
 ];
 
 #[test]
@@ -317,6 +319,18 @@ fn more_than_ten_years_is_out_of_range() {
             assert!(matches!(error, PlanError::OutOfRange { .. }), "{error}");
         }
     }
+}
+
+#[test]
+fn leave_early_out_of_range_is_named() {
+    let early = LeaveEarly::new().min(Duration::MAX);
+
+    let error = Plan::builder().leave_early(early).build().unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        "LeaveEarly::min is 18446744073709551616 s, expected at most ten years (315360000 s)"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From the numbers that were set to a plan that fits.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use crate::phase::Phase;
@@ -32,6 +32,9 @@ const SPREAD: Share = Share::new(5, 2);
 const LINGER: Share = Share::new(1, 2);
 /// With a preStop, LameDuck takes this part of the budget at most.
 const LAME_DUCK_PART: u32 = 3;
+
+/// How many characters of a variable an error quotes.
+const QUOTED: usize = 60;
 
 /// Builds a [`Plan`]. What is not set is derived; the `# Defaults` table of [`Plan`] says how.
 ///
@@ -178,7 +181,7 @@ impl PlanBuilder {
     ///
     /// # Errors
     ///
-    /// [`PlanError::MalformedVariable`] and [`PlanError::ZeroVariable`].
+    /// [`PlanError::MalformedVariable`], [`PlanError::ZeroVariable`] and [`PlanError::VariableOutOfRange`].
     pub fn env(self) -> Result<Self, PlanError> {
         self.vars(|name| std::env::var_os(name))
     }
@@ -187,7 +190,7 @@ impl PlanBuilder {
     ///
     /// # Errors
     ///
-    /// - [`PlanError::OutOfRange`]: a number is more than ten years.
+    /// - [`PlanError::OutOfRange`]: a number is more than ten years, those of [`LeaveEarly`] included.
     /// - [`PlanError::PreStopTakesAll`]: the preStop hook leaves nothing of the grace period (unless that is zero).
     /// - [`PlanError::TooLong`]: what was set and what Release, Exit and the reserve need do not fit the budget.
     /// - [`PlanError::SpreadTooLong`]: a spread was set that is longer than its phase.
@@ -303,8 +306,12 @@ impl PlanBuilder {
         Ok(self)
     }
 
-    /// After this check no sum of settings overflows.
+    /// After this check no sum of settings overflows, and each of them can be added to every clock's now.
     fn check_range(&self) -> Result<(), PlanError> {
+        let early = |number: fn(LeaveEarly) -> Duration| {
+            self.leave_early
+                .map(|early| Setting::by_hand(number(early)))
+        };
         let settings = [
             ("grace period", self.grace_period),
             ("preStop", self.pre_stop),
@@ -317,12 +324,13 @@ impl PlanBuilder {
             ("spread", self.spread),
             ("long spread", self.long_spread),
             ("linger", self.linger),
+            ("LeaveEarly::min", early(LeaveEarly::minimum)),
+            ("LeaveEarly::quiet", early(LeaveEarly::quiet_time)),
         ];
 
         for (name, setting) in settings {
             match setting {
-                Some(Setting { value, origin }) if value > LONGEST => {
-                    let name = origin.variable().unwrap_or(name);
+                Some(Setting { value, .. }) if value > LONGEST => {
                     return Err(PlanError::OutOfRange { name, value });
                 }
                 _ => {}
@@ -440,10 +448,23 @@ fn variable(
         return Ok(None);
     };
     match value.to_str().and_then(|text| parse(text.trim())) {
+        Some(seconds) if seconds > LONGEST => Err(PlanError::VariableOutOfRange {
+            name,
+            value: quoted(&value),
+        }),
         Some(seconds) => Ok(Some(Setting::new(seconds, Origin::Variable(name)))),
         None => Err(PlanError::MalformedVariable {
             name,
-            value: value.to_string_lossy().into_owned(),
+            value: quoted(&value),
         }),
+    }
+}
+
+/// The text of a variable, for an error that must stay short.
+fn quoted(value: &OsStr) -> String {
+    let text = value.to_string_lossy();
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into_owned(),
     }
 }

@@ -38,15 +38,16 @@ impl LeaveEarly {
         }
     }
 
-    /// How long LameDuck takes at least, counted from T0; 5 s by default. With more than LameDuck has, it is never over early.
+    /// How long LameDuck takes at least, counted from T0; 5 s by default, ten years at most. With more than LameDuck has, it is
+    /// never over early.
     #[must_use]
     pub const fn min(mut self, min: Duration) -> Self {
         self.min = min;
         self
     }
 
-    /// How long nothing may have arrived; 3 s by default, 0.1 s at least. The longer, the fewer requests a second are
-    /// needed for proof: 14 in this time.
+    /// How long nothing may have arrived; 3 s by default, 0.1 s at least, ten years at most. The longer, the
+    /// fewer requests a second are needed for proof: 14 in this time.
     #[must_use]
     pub const fn quiet(mut self, quiet: Duration) -> Self {
         self.quiet = quiet;

@@ -52,7 +52,14 @@ pub enum PlanError {
     MalformedVariable {
         /// The variable's name.
         name: &'static str,
-        /// What it holds; what is not unicode is replaced.
+        /// What it holds, cut to 60 characters. Bytes that are not UTF-8 are replaced.
+        value: String,
+    },
+    /// A variable holds more than ten years.
+    VariableOutOfRange {
+        /// The variable's name.
+        name: &'static str,
+        /// What it holds, cut to 60 characters.
         value: String,
     },
     /// A variable is zero that may not be.
@@ -60,11 +67,11 @@ pub enum PlanError {
         /// The variable's name.
         name: &'static str,
     },
-    /// A number is more than ten years.
+    /// A number that was set in code is more than ten years.
     OutOfRange {
-        /// What it is: the variable's name if it came from there.
+        /// Which number.
         name: &'static str,
-        /// The number; `Duration::MAX` also stands for more than that.
+        /// Its value.
         value: Duration,
     },
 }
@@ -123,6 +130,11 @@ impl fmt::Display for PlanError {
                     "{name} is {value:?}, expected a number of seconds such as \"15\" or \"2.5\""
                 )
             }
+            PlanError::VariableOutOfRange { name, value } => write!(
+                f,
+                "{name} is {value:?}, expected at most ten years ({})",
+                human(LONGEST),
+            ),
             PlanError::ZeroVariable { name } => {
                 write!(f, "{name} is zero, expected more than 0 s")
             }

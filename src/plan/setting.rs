@@ -44,16 +44,6 @@ pub(super) enum Origin {
     Default,
 }
 
-impl Origin {
-    /// The variable it came from.
-    pub(super) fn variable(self) -> Option<&'static str> {
-        match self {
-            Origin::Variable(name) => Some(name),
-            _ => None,
-        }
-    }
-}
-
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -213,24 +213,40 @@ fn grace_period_by_hand_is_never_assumed() {
 }
 
 #[test]
-fn variable_out_of_range_is_named() {
-    for value in [
-        "315360001",
-        "18446744073709551615.9999999999",
-        "99999999999999999999999",
-    ] {
-        let error = plan_from(&[(PRE_STOP_VARIABLE, value)]).unwrap_err();
+fn variable_out_of_range_is_quoted_as_it_was_given() {
+    for name in VARIABLES {
+        for value in [
+            "315360001",
+            "18446744073709551615.9999999999",
+            "99999999999999999999999",
+        ] {
+            let error = plan_from(&[(name, value)]).unwrap_err();
 
-        assert!(
-            error.to_string().starts_with("PRE_STOP_SECONDS is "),
-            "{error}"
-        );
-        assert!(
-            error
-                .to_string()
-                .ends_with(", expected at most ten years (315360000 s)"),
-            "{error}"
-        );
+            let expected = format!("{name} is {value:?}, expected at most ten years (315360000 s)");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}
+
+#[test]
+fn ten_years_in_a_variable_are_in_range() {
+    let plan = plan_from(&[(GRACE_PERIOD_VARIABLE, "315360000")]).unwrap();
+
+    assert_eq!(plan.budget(), secs(315_360_000));
+}
+
+#[test]
+fn long_value_is_cut_in_the_error() {
+    for (value, words) in [
+        ("x".repeat(100_000), "expected a number of seconds"),
+        ("9".repeat(100_000), "expected at most ten years"),
+        ("\u{7f}".repeat(100_000), "expected a number of seconds"),
+    ] {
+        let error = plan_from(&[(PRE_STOP_VARIABLE, &value)]).unwrap_err();
+
+        let error = error.to_string();
+        assert!(error.contains(words), "{error}");
+        assert!(error.contains('…') && error.len() < 600, "{}", error.len());
     }
 }
 
