@@ -292,6 +292,54 @@ fn zero_grace_period_means_at_once() {
     }
 }
 
+#[test]
+fn reserve_that_leaves_the_watchdog_no_time_is_an_error() {
+    for (reserve, words) in [
+        (0, "a reserve of 0 s is too short: 0.05 s at least"),
+        (49, "a reserve of 0.049 s is too short: 0.05 s at least"),
+    ] {
+        let builder = Plan::builder().reserve(Duration::from_millis(reserve));
+
+        assert!(builder.build().unwrap_err().to_string().starts_with(words));
+    }
+    let plan = Plan::builder().reserve(Duration::from_millis(50)).build();
+    assert_eq!(plan.unwrap().hard_deadline(), Duration::from_millis(29_975));
+}
+
+#[test]
+fn reserve_that_is_derived_is_never_too_short() {
+    for millis in [1, 10, 100, 1_000, 1_500, 2_000] {
+        let grace_period = Duration::from_millis(millis);
+        let plan = Plan::builder().grace_period(grace_period).build().unwrap();
+        let derived = plan.budget() - plan.deadline(Phase::Exit);
+
+        let again = Plan::builder().grace_period(grace_period);
+
+        assert!(again.reserve(derived).build().is_ok(), "{millis} ms");
+    }
+}
+
+#[test]
+fn reserve_may_be_zero_when_there_is_no_time_at_all() {
+    let builder = Plan::builder().grace_period(Duration::ZERO);
+
+    assert!(builder.reserve(Duration::ZERO).build().is_ok());
+}
+
+#[test]
+fn watchdog_stands_half_a_second_after_exits_deadline_at_most() {
+    let short_phases = Plan::builder()
+        .grace_period(secs(300))
+        .drain(secs(5))
+        .close(secs(5));
+    let long_reserve = Plan::builder().reserve(secs(5));
+
+    for plan in [short_phases.build().unwrap(), long_reserve.build().unwrap()] {
+        let after = plan.hard_deadline() - plan.deadline(Phase::Exit);
+        assert_eq!(after, Duration::from_millis(500));
+    }
+}
+
 type Setter = fn(PlanBuilder, Duration) -> PlanBuilder;
 
 const SETTERS: [Setter; 13] = [

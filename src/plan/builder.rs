@@ -26,6 +26,8 @@ const RELEASE: Share = Share::new(5, 6);
 const EXIT: Share = Share::new(1, 30);
 /// Of the budget.
 const RESERVE: Share = Share::new(1, 30);
+/// A shorter reserve than this cannot be set: the watchdog wakes, prints and exits in half of it.
+const LEAST_RESERVE: Duration = Duration::from_millis(50);
 /// Of LameDuck.
 const SPREAD: Share = Share::new(5, 2);
 /// Of Close: who is told at the end of the long spread still has the other half to linger.
@@ -39,7 +41,7 @@ const QUOTED: usize = 60;
 /// Builds a [`Plan`]. What is not set is derived; the `# Defaults` table of [`Plan`] says how.
 ///
 /// The last call wins: [`env`](PlanBuilder::env) overrides what was set before it and is overridden by what comes after.
-/// Zero is legal everywhere and means at once. Nothing is checked before [`build`](PlanBuilder::build).
+/// Zero is legal for everything but the reserve, and means at once. Nothing is checked before [`build`](PlanBuilder::build).
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct PlanBuilder {
@@ -121,7 +123,8 @@ impl PlanBuilder {
         self
     }
 
-    /// The time that must be left between Exit's deadline and SIGKILL. The watchdog acts halfway through it.
+    /// The time that must be left between Exit's deadline and SIGKILL, at least the lesser of 50 ms and a thirtieth of the
+    /// budget. The watchdog acts halfway through it, and 500 ms after Exit's deadline at the latest.
     pub const fn reserve(mut self, reserve: Duration) -> Self {
         self.reserve = Some(Setting::by_hand(reserve));
         self
@@ -193,6 +196,7 @@ impl PlanBuilder {
     /// - [`PlanError::OutOfRange`]: a number is more than ten years, those of [`LeaveEarly`] included.
     /// - [`PlanError::PreStopTakesAll`]: the preStop hook leaves nothing of the grace period (unless that is zero).
     /// - [`PlanError::TooLong`]: what was set and what Release, Exit and the reserve need do not fit the budget.
+    /// - [`PlanError::ReserveTooShort`]: the reserve that was set leaves the watchdog no time before SIGKILL.
     /// - [`PlanError::SpreadTooLong`]: a spread was set that is longer than its phase.
     /// - [`PlanError::QuietTooShort`]: the silence after which LameDuck may be over early is less than 0.1 s.
     /// - [`PlanError::TooLateForLong`]: long connections were to be told after Close.
@@ -224,7 +228,7 @@ impl PlanBuilder {
         );
         let release = or_derived(self.release, RELEASE.of(budget));
         let exit = or_derived(self.exit, EXIT.of(budget));
-        let reserve = or_derived(self.reserve, RESERVE.of(budget));
+        let reserve = reserve(self.reserve, budget)?;
         let rest = self.rest(budget, &[lame_duck, release, exit, reserve])?;
         let (drain, close) = self.drain_and_close(rest);
 
@@ -394,6 +398,20 @@ fn budget(grace_period: Duration, pre_stop: Duration) -> Result<Duration, PlanEr
         });
     }
     Ok(grace_period.saturating_sub(pre_stop))
+}
+
+fn reserve(set: Option<Setting>, budget: Duration) -> Result<Setting, PlanError> {
+    let derived = RESERVE.of(budget);
+    let reserve = or_derived(set, derived);
+    // What is derived is never too short, so a grace period of zero needs no case of its own.
+    let least = LEAST_RESERVE.min(derived);
+    if reserve.value < least {
+        return Err(PlanError::ReserveTooShort {
+            reserve: reserve.value,
+            least,
+        });
+    }
+    Ok(reserve)
 }
 
 /// LameDuck's default. Routing moves while the preStop hook runs, but connections are only asked to close from `T0` on.

@@ -27,6 +27,13 @@ pub enum PlanError {
         /// The grace period that it is taken from.
         grace_period: Duration,
     },
+    /// The reserve leaves the watchdog no time before SIGKILL.
+    ReserveTooShort {
+        /// The reserve that was set.
+        reserve: Duration,
+        /// The shortest that this budget allows.
+        least: Duration,
+    },
     /// A spread is longer than the phase that it lies in.
     SpreadTooLong {
         /// Which one: `spread` or `long spread`.
@@ -101,6 +108,12 @@ impl fmt::Display for PlanError {
                 "preStop takes {} of a grace period of {}, which leaves no time after SIGTERM",
                 human(*pre_stop),
                 human(*grace_period),
+            ),
+            PlanError::ReserveTooShort { reserve, least } => write!(
+                f,
+                "a reserve of {} is too short: {} at least, or SIGKILL comes before the watchdog ends the process",
+                human(*reserve),
+                human(*least),
             ),
             PlanError::SpreadTooLong {
                 name,

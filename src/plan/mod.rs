@@ -26,6 +26,10 @@ const GRACE_PERIOD_VARIABLE: &str = "TERMINATION_GRACE_PERIOD_SECONDS";
 const PRE_STOP_VARIABLE: &str = "PRE_STOP_SECONDS";
 const LAME_DUCK_VARIABLE: &str = "LAME_DUCK_SECONDS";
 
+/// How long after Exit's deadline the watchdog waits at most. A process that was not done by then will not be done a minute
+/// later either.
+const LATEST_WATCHDOG: Duration = Duration::from_millis(500);
+
 /// How long each phase of the shutdown may take, and where each number came from.
 ///
 /// A plan that exists fits its grace period: the phases end before SIGKILL comes.
@@ -67,7 +71,8 @@ const LAME_DUCK_VARIABLE: &str = "LAME_DUCK_SECONDS";
 /// | Drain, Close | what is left of B, half each; if one is set, the other gets it all |
 /// | Release | the lesser of 5 s and B/6 |
 /// | Exit | the lesser of 1 s and B/30 |
-/// | reserve before SIGKILL | the lesser of 1 s and B/30, and whatever no phase takes |
+/// | reserve before SIGKILL | the lesser of 1 s and B/30, and whatever no phase takes; if it is set, at least the lesser of 50 ms and B/30 |
+/// | watchdog | half of the reserve after Exit, at most 500 ms after it |
 /// | spread | the lesser of 5 s and half of LameDuck; a preStop does not shorten it while it fits into LameDuck |
 /// | phase in which long connections are told | Close |
 /// | long spread | half of Close; the whole of LameDuck or Drain, if that is their phase |
@@ -173,10 +178,11 @@ impl Plan {
         self.phases[phase.index()].value
     }
 
-    /// When the watchdog ends the process, counted from `T0`: halfway between Exit's deadline and SIGKILL.
+    /// When the watchdog ends the process, counted from `T0`: halfway between Exit's deadline and SIGKILL, and 500 ms after
+    /// Exit's deadline at the latest.
     #[must_use]
     pub fn hard_deadline(&self) -> Duration {
-        self.deadline(Phase::Exit) + self.reserve.value / 2
+        self.deadline(Phase::Exit) + LATEST_WATCHDOG.min(self.reserve.value / 2)
     }
 
     /// The window, counted from `T0`, over which short connections are asked to close.

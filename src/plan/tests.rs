@@ -40,7 +40,7 @@ fn what_no_phase_takes_is_reserve() {
         .build()
         .unwrap();
 
-    assert_eq!(plan.hard_deadline(), Duration::from_millis(22_500));
+    assert_eq!(plan.hard_deadline(), Duration::from_millis(15_500));
     assert!(plan.summary().contains("reserve 15 s (derived)"));
 }
 
