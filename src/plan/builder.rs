@@ -54,10 +54,12 @@ pub struct PlanBuilder {
     exit: Option<Setting>,
     reserve: Option<Setting>,
     spread: Option<Setting>,
-    long_phase: Phase,
+    long_phase: Option<Phase>,
     long_spread: Option<Setting>,
     linger: Option<Setting>,
     leave_early: Option<LeaveEarly>,
+    /// The environment was asked, and holds none of the variables.
+    untold: bool,
 }
 
 impl PlanBuilder {
@@ -72,10 +74,11 @@ impl PlanBuilder {
             exit: None,
             reserve: None,
             spread: None,
-            long_phase: Phase::Close,
+            long_phase: None,
             long_spread: None,
             linger: None,
             leave_early: None,
+            untold: false,
         }
     }
 
@@ -141,7 +144,7 @@ impl PlanBuilder {
     /// LameDuck or Drain gives them a longer window, and their clients more time to find another replica one by one. Whoever
     /// comes meanwhile is told at once when its moment has passed.
     pub const fn long_phase(mut self, phase: Phase) -> Self {
-        self.long_phase = phase;
+        self.long_phase = Some(phase);
         self
     }
 
@@ -175,12 +178,12 @@ impl PlanBuilder {
     ///
     /// A value is a number of seconds such as `15` or `2.5`; white space around it is ignored.
     ///
-    /// If only others than the grace period are set, it stays as set in code; if it is not set there either, 30 s are
-    /// assumed. If none is set and the code has set no grace period before this call:
+    /// If `TERMINATION_GRACE_PERIOD_SECONDS` is not set, the grace period is the one that is set in code. If there is none
+    /// either:
     ///
-    /// - inside Kubernetes (`KUBERNETES_SERVICE_HOST` is set) 30 s are assumed;
-    /// - elsewhere the plan becomes [`Plan::local`], whatever was set before: what is right for a cluster need not fit
-    ///   into the 9 s of a laptop.
+    /// - inside Kubernetes (`KUBERNETES_SERVICE_HOST` is set), and anywhere when one of the variables or anything in code is
+    ///   set, 30 s are [assumed](Plan::is_assumed). What was set stays as it is;
+    /// - elsewhere the plan is [`Plan::local`]. So `Plan::builder().env()?.build()` on a laptop is.
     ///
     /// # Errors
     ///
@@ -201,11 +204,18 @@ impl PlanBuilder {
     /// - [`PlanError::QuietTooShort`]: the silence after which LameDuck may be over early is less than 0.1 s.
     /// - [`PlanError::TooLateForLong`]: long connections were to be told after Close.
     pub fn build(self) -> Result<Plan, PlanError> {
+        let this = match self.untold {
+            true => self.where_nothing_is_told(),
+            false => self,
+        };
+        this.check_and_derive()
+    }
+
+    fn check_and_derive(self) -> Result<Plan, PlanError> {
         self.check_range()?;
-        if self.long_phase > Phase::Close {
-            return Err(PlanError::TooLateForLong {
-                phase: self.long_phase,
-            });
+        let long_phase = self.long_phase.unwrap_or(Phase::Close);
+        if long_phase > Phase::Close {
+            return Err(PlanError::TooLateForLong { phase: long_phase });
         }
         if let Some(early) = self.leave_early {
             let quiet = early.quiet_time();
@@ -249,10 +259,10 @@ impl PlanBuilder {
                 self.spread,
                 spread(grace_period.value, pre_stop.value, lame_duck),
             ),
-            long_phase: self.long_phase,
+            long_phase,
             long_spread: or_derived(
                 self.long_spread,
-                long_spread(self.long_phase, phases[self.long_phase.index()].value),
+                long_spread(long_phase, phases[long_phase.index()].value),
             ),
             linger: or_derived(self.linger, LINGER.of(close.value)),
             leave_early: self.leave_early,
@@ -293,30 +303,35 @@ impl PlanBuilder {
             });
         }
 
-        let by_hand = self.grace_period.filter(|it| it.origin == Origin::Set);
-        let told = grace_period
-            .or(pre_stop)
-            .or(lame_duck)
-            .or(by_hand)
-            .is_some();
-        if !told && lookup(KUBERNETES_VARIABLE).is_none() {
-            return Ok(PlanBuilder::local());
+        let told = grace_period.or(pre_stop).or(lame_duck).is_some();
+        self.untold = !told && lookup(KUBERNETES_VARIABLE).is_none();
+        self.grace_period = grace_period.or(self.grace_period);
+        if !self.untold {
+            self.assume_a_grace_period();
         }
-
-        let assumed = Setting::new(GRACE_PERIOD, Origin::Assumed);
-        self.grace_period = grace_period.or(by_hand).or(Some(assumed));
         self.pre_stop = pre_stop.or(self.pre_stop);
         self.lame_duck = lame_duck.or(self.lame_duck);
         Ok(self)
     }
 
-    /// After this check no sum of settings overflows, and each of them can be added to every clock's now.
-    fn check_range(&self) -> Result<(), PlanError> {
-        let early = |number: fn(LeaveEarly) -> Duration| {
-            self.leave_early
-                .map(|early| Setting::by_hand(number(early)))
-        };
-        let settings = [
+    /// The builder of a process that nobody told anything: on a laptop, or on a platform without variables of ours.
+    fn where_nothing_is_told(mut self) -> Self {
+        let numbers = self.settings().into_iter().any(|(_, set)| set.is_some());
+        if !numbers && self.long_phase.is_none() && self.leave_early.is_none() {
+            return PlanBuilder::local();
+        }
+        self.assume_a_grace_period();
+        self
+    }
+
+    /// Not before it is certain that nobody has set one.
+    fn assume_a_grace_period(&mut self) {
+        let assumed = Setting::new(GRACE_PERIOD, Origin::Assumed);
+        self.grace_period.get_or_insert(assumed);
+    }
+
+    const fn settings(&self) -> [(&'static str, Option<Setting>); 11] {
+        [
             ("grace period", self.grace_period),
             ("preStop", self.pre_stop),
             ("LameDuck", self.lame_duck),
@@ -328,11 +343,21 @@ impl PlanBuilder {
             ("spread", self.spread),
             ("long spread", self.long_spread),
             ("linger", self.linger),
+        ]
+    }
+
+    /// After this check no sum of settings overflows, and each of them can be added to every clock's now.
+    fn check_range(&self) -> Result<(), PlanError> {
+        let early = |number: fn(LeaveEarly) -> Duration| {
+            self.leave_early
+                .map(|early| Setting::by_hand(number(early)))
+        };
+        let early = [
             ("LeaveEarly::min", early(LeaveEarly::minimum)),
             ("LeaveEarly::quiet", early(LeaveEarly::quiet_time)),
         ];
 
-        for (name, setting) in settings {
+        for (name, setting) in self.settings().into_iter().chain(early) {
             match setting {
                 Some(Setting { value, .. }) if value > LONGEST => {
                     return Err(PlanError::OutOfRange { name, value });

@@ -218,8 +218,8 @@ impl Plan {
 
     /// Whether the grace period is a guess.
     ///
-    /// True inside Kubernetes when none of the three variables is set, and anywhere when `PRE_STOP_SECONDS` or
-    /// `LAME_DUCK_SECONDS` is set and `TERMINATION_GRACE_PERIOD_SECONDS` is not. False once it is set in code.
+    /// True when [`PlanBuilder::env`] found no `TERMINATION_GRACE_PERIOD_SECONDS` and the code sets no grace period either,
+    /// inside Kubernetes or with any other number set. False for [`Plan::local`].
     #[must_use]
     pub fn is_assumed(&self) -> bool {
         self.grace_period.origin == Origin::Assumed

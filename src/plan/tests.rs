@@ -81,12 +81,52 @@ fn plan_is_local_outside_kubernetes() {
 }
 
 #[test]
-fn what_fits_a_cluster_only_does_not_fail_outside() {
-    let cluster = Plan::builder().lame_duck(secs(15)).pre_stop(secs(9));
+fn what_was_set_in_code_stays_outside_kubernetes_and_30_s_are_assumed() {
+    let set = |builder: PlanBuilder| {
+        builder
+            .lame_duck(secs(8))
+            .pre_stop(secs(2))
+            .release(secs(4))
+    };
+    let before = with_vars(set(Plan::builder()), &[]).unwrap();
+    let after = set(with_vars(Plan::builder(), &[]).unwrap());
 
-    let plan = with_vars(cluster, &[]).unwrap().build().unwrap();
+    for plan in [before.build().unwrap(), after.build().unwrap()] {
+        assert!(plan.is_assumed());
+        assert_eq!(plan.grace_period(), secs(30));
+        assert_eq!(plan.pre_stop(), secs(2));
+        assert_eq!(plan.duration(Phase::LameDuck), secs(8));
+        assert_eq!(plan.duration(Phase::Release), secs(4));
+    }
+}
 
-    assert_eq!(plan.summary(), Plan::local().summary());
+#[test]
+fn plan_is_local_outside_kubernetes_only_when_code_has_set_nothing() {
+    let setters: [fn(PlanBuilder) -> PlanBuilder; 14] = [
+        |builder| builder.grace_period(secs(30)),
+        |builder| builder.pre_stop(secs(1)),
+        |builder| builder.lame_duck(secs(1)),
+        |builder| builder.drain(secs(1)),
+        |builder| builder.close(secs(1)),
+        |builder| builder.release(secs(1)),
+        |builder| builder.exit(secs(1)),
+        |builder| builder.reserve(secs(1)),
+        |builder| builder.spread(secs(1)),
+        |builder| builder.long_phase(Phase::Close),
+        |builder| builder.long_phase(Phase::Drain),
+        |builder| builder.long_spread(secs(1)),
+        |builder| builder.linger(secs(1)),
+        |builder| builder.leave_early(LeaveEarly::new()),
+    ];
+
+    for (at, set) in setters.into_iter().enumerate() {
+        let before = with_vars(set(Plan::builder()), &[]).unwrap();
+        let after = set(with_vars(Plan::builder(), &[]).unwrap());
+
+        for plan in [before.build().unwrap(), after.build().unwrap()] {
+            assert_eq!(plan.budget() + plan.pre_stop(), secs(30), "{at}");
+        }
+    }
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl ShutdownCoordinator {
             tracing::warn!(
                 target: "lameduck",
                 "the grace period is assumed to be {} s: nobody tells a process; \
-                 set TERMINATION_GRACE_PERIOD_SECONDS to the pod's terminationGracePeriodSeconds",
+                 set TERMINATION_GRACE_PERIOD_SECONDS to the pod's terminationGracePeriodSeconds, \
+                 or to what another platform grants",
                 plan.grace_period().as_secs_f64()
             );
         }
