@@ -485,6 +485,23 @@ fn manifest_has_whole_seconds_that_suffice() {
     assert!(text.contains("value: \"2.5\""));
 }
 
+#[test]
+fn plan_comes_from_a_lookup_as_it_does_from_the_environment() {
+    let asked = std::cell::RefCell::new(Vec::new());
+
+    let builder = Plan::builder().env_from(|name| {
+        asked.borrow_mut().push(name.to_owned());
+        (name == "PRE_STOP_SECONDS").then(|| "5".into())
+    });
+
+    let plan = builder.unwrap().build().unwrap();
+    assert_eq!((plan.pre_stop(), plan.budget()), (secs(5), secs(25)));
+    assert!(plan.is_assumed());
+    for name in asked.into_inner() {
+        assert!(name.ends_with("_SECONDS") || name == "KUBERNETES_SERVICE_HOST");
+    }
+}
+
 /// Prints what this process makes of its environment.
 #[test]
 #[ignore = "run by `plan_comes_from_the_environment`, in a process with an environment of its own"]

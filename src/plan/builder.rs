@@ -189,7 +189,52 @@ impl PlanBuilder {
     ///
     /// [`PlanError::MalformedVariable`], [`PlanError::ZeroVariable`] and [`PlanError::VariableOutOfRange`].
     pub fn env(self) -> Result<Self, PlanError> {
-        self.vars(|name| std::env::var_os(name))
+        self.env_from(|name| std::env::var_os(name))
+    }
+
+    /// [`env`](PlanBuilder::env) with variables from elsewhere: a configuration, or a test that must not change the
+    /// environment of its process.
+    ///
+    /// `lookup` is asked for the three variables of [`env`](PlanBuilder::env), and for `KUBERNETES_SERVICE_HOST`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use lameduck::Plan;
+    ///
+    /// let plan = Plan::builder().env_from(|name| match name {
+    ///     "TERMINATION_GRACE_PERIOD_SECONDS" => Some("60".into()),
+    ///     _ => None,
+    /// })?;
+    ///
+    /// assert_eq!(plan.build()?.grace_period(), Duration::from_secs(60));
+    /// # Ok::<(), lameduck::PlanError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`env`](PlanBuilder::env).
+    pub fn env_from(
+        mut self,
+        lookup: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, PlanError> {
+        let grace_period = variable(GRACE_PERIOD_VARIABLE, &lookup)?;
+        let pre_stop = variable(PRE_STOP_VARIABLE, &lookup)?;
+        let lame_duck = variable(LAME_DUCK_VARIABLE, &lookup)?;
+        if grace_period.is_some_and(|it| it.value.is_zero()) {
+            return Err(PlanError::ZeroVariable {
+                name: GRACE_PERIOD_VARIABLE,
+            });
+        }
+
+        let told = grace_period.or(pre_stop).or(lame_duck).is_some();
+        self.untold = !told && lookup(KUBERNETES_VARIABLE).is_none();
+        self.grace_period = grace_period.or(self.grace_period);
+        if !self.untold {
+            self.assume_a_grace_period();
+        }
+        self.pre_stop = pre_stop.or(self.pre_stop);
+        self.lame_duck = lame_duck.or(self.lame_duck);
+        Ok(self)
     }
 
     /// Checks the numbers and derives those that are missing.
@@ -287,31 +332,6 @@ impl PlanBuilder {
         self.long_spread = zero;
         self.linger = zero;
         self
-    }
-
-    /// [`env`](PlanBuilder::env) with an environment of one's own.
-    pub(super) fn vars(
-        mut self,
-        lookup: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, PlanError> {
-        let grace_period = variable(GRACE_PERIOD_VARIABLE, &lookup)?;
-        let pre_stop = variable(PRE_STOP_VARIABLE, &lookup)?;
-        let lame_duck = variable(LAME_DUCK_VARIABLE, &lookup)?;
-        if grace_period.is_some_and(|it| it.value.is_zero()) {
-            return Err(PlanError::ZeroVariable {
-                name: GRACE_PERIOD_VARIABLE,
-            });
-        }
-
-        let told = grace_period.or(pre_stop).or(lame_duck).is_some();
-        self.untold = !told && lookup(KUBERNETES_VARIABLE).is_none();
-        self.grace_period = grace_period.or(self.grace_period);
-        if !self.untold {
-            self.assume_a_grace_period();
-        }
-        self.pre_stop = pre_stop.or(self.pre_stop);
-        self.lame_duck = lame_duck.or(self.lame_duck);
-        Ok(self)
     }
 
     /// The builder of a process that nobody told anything: on a laptop, or on a platform without variables of ours.

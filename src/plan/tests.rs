@@ -1,4 +1,4 @@
-//! What only the inside can see: an environment of one's own, and where the numbers came from.
+//! What only the inside can see: where the numbers came from, and what the summary says.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 fn with_vars(builder: PlanBuilder, vars: &[(&str, &str)]) -> Result<PlanBuilder, PlanError> {
-    builder.vars(|name| {
+    builder.env_from(|name| {
         let found = vars.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| OsString::from(value))
     })
@@ -182,7 +182,7 @@ fn malformed_value_says_what_was_expected() {
 fn value_that_is_not_unicode_is_malformed() {
     use std::os::unix::ffi::OsStringExt;
 
-    let builder = Plan::builder().vars(|_| Some(OsString::from_vec(vec![b'1', 0xff])));
+    let builder = Plan::builder().env_from(|_| Some(OsString::from_vec(vec![b'1', 0xff])));
 
     let value = "1\u{fffd}".to_owned();
     let name = GRACE_PERIOD_VARIABLE;
@@ -408,7 +408,7 @@ fn any_bytes_in_a_variable_are_read_or_refused() {
         #[cfg(not(unix))]
         let value = OsString::from(&text);
 
-        let read = Plan::builder().vars(|name| (name == VARIABLES[at]).then(|| value.clone()));
+        let read = Plan::builder().env_from(|name| (name == VARIABLES[at]).then(|| value.clone()));
 
         if let Err(PlanError::MalformedVariable { name, value }) = read {
             assert!(!is_unicode || !is_number(&text));
