@@ -63,6 +63,21 @@ impl Process {
         Process::start(again(test, scenario), env)
     }
 
+    /// Like [`scenario`](Process::scenario), with its signals as an option of `env` sets them (`--block-signal=TERM`). `None` where
+    /// `env` has no such option.
+    pub fn scenario_with_signals(test: &str, scenario: &str, options: &[&str]) -> Option<Process> {
+        let mut tried = Command::new("env");
+        tried.args(options).arg("true").stderr(Stdio::null());
+        if !tried.status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let again = again(test, scenario);
+        let mut command = Command::new("env");
+        command.args(options).arg(again.get_program());
+        command.args(again.get_args()).env(SCENARIO, scenario);
+        Some(Process::start(command, &[]))
+    }
+
     /// Like [`scenario`](Process::scenario), with a listener as standard input.
     #[cfg(unix)]
     pub fn scenario_with_listener(

@@ -1,6 +1,7 @@
 //! What triggers the shutdown, and what a second signal does.
 
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +118,58 @@ fn coordinator_that_is_dropped_ends_its_threads_and_frees_the_signals_for_the_ne
     assert!(ended.stdout.contains("clean: SIGTERM"), "{}", ended.stdout);
 }
 
+const DEFAULTS: &str = "--default-signal=TERM,INT,QUIT";
+
+/// A scenario whose signals are set as `options` of `env` say, once it is ready.
+fn start_with_signals(scenario: &str, options: &[&str]) -> Option<Process> {
+    let Some(mut process) = Process::scenario_with_signals("scenario", scenario, options) else {
+        println!("SKIPPED: there is no env that sets {options:?}");
+        return None;
+    };
+    process.line_with("ready");
+    Some(process)
+}
+
+#[test]
+fn signal_that_is_blocked_is_warned_of() {
+    let blocked = [DEFAULTS, "--block-signal=TERM"];
+    let Some(process) = start_with_signals("hook", &blocked) else {
+        return;
+    };
+    process.signal("TERM");
+    process.signal("INT");
+
+    let ended = process.wait();
+
+    assert!(ended.stdout.contains("clean: SIGINT"), "{}", ended.stdout);
+    let words =
+        "WARN lameduck: SIGTERM is blocked in every thread of this process: it will not be heard";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("SIGINT is blocked"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn signal_that_was_ignored_is_listened_to_and_told() {
+    let ignored = ["--default-signal=TERM", "--ignore-signal=INT"];
+    let Some(process) = start_with_signals("hook", &ignored) else {
+        return;
+    };
+    process.signal("INT");
+
+    let ended = process.wait();
+
+    assert!(ended.stdout.contains("clean: SIGINT"), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("SIGINT was ignored"),
+        "{}",
+        ended.stderr
+    );
+}
+
 #[test]
 fn sigquit_means_the_same_when_it_is_listened_to() {
     let ended = play("listens to SIGQUIT", &["QUIT"]);
@@ -127,8 +180,6 @@ fn sigquit_means_the_same_when_it_is_listened_to() {
 
 #[test]
 fn sigquit_is_left_alone_otherwise() {
-    use std::os::unix::process::ExitStatusExt;
-
     const SIGQUIT: u32 = 3;
     if is_ignored(SIGQUIT) {
         println!("SKIPPED: whoever started this has it ignored, as nohup and a script's `&` do");
@@ -192,15 +243,30 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
         "slow start" => slow_start(),
         "listens twice" => listens_twice(),
         "listens again" => {
-            let first = ShutdownCoordinator::new(two_seconds());
-            signal::listen(&first.handle()).expect("nobody listens yet");
-            drop(first);
-            wait_until_no_thread_is_ours();
+            listen_once();
             leaves(with_pool(signal::Listener::new()))
         }
         "host with handlers of its own" => host_with_handlers(),
         _ => return None,
     })
+}
+
+/// A coordinator that listens to everything, and is gone without a shutdown.
+fn listen_once() {
+    let first = ShutdownCoordinator::new(two_seconds());
+    let listener = signal::Listener::new().quit(true);
+    listener
+        .listen(&first.handle())
+        .expect("nobody listens yet");
+    drop(first);
+    wait_until_no_thread_is_ours();
+}
+
+fn host_handler() -> Arc<AtomicBool> {
+    let heard = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&heard))
+        .expect("there is room for a handler");
+    heard
 }
 
 /// As Linux names them; elsewhere none is seen.
@@ -284,9 +350,7 @@ fn listens_twice() -> ExitCode {
 
 /// One handler is there before the coordinator's, one comes after it.
 fn host_with_handlers() -> ExitCode {
-    let heard = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&heard))
-        .expect("there is room for a handler");
+    let heard = host_handler();
     let shutdown = with_pool(signal::Listener::new());
     runtime().block_on(async {
         let mut tokios = tokio::signal::unix::signal(SignalKind::terminate())

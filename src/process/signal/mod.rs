@@ -11,11 +11,24 @@
 //! Others may listen to the same signals, through signal-hook, `tokio::signal` or anything else that keeps the handlers that
 //! it finds: each of them hears of each signal.
 //!
+//! # Blocked signals, and forks
+//!
+//! A signal that every thread blocks is never delivered, and a process inherits the mask of the thread that started it. On Linux
+//! [`listen`] looks, and warns when the calling thread blocks a signal that it listens to: the signal is not heard at all, or only
+//! while a thread lives that does not block it. A signal that was ignored, as SIGINT is in a job that a script starts with `&`,
+//! is listened to from then on, and the log says so.
+//!
+//! Call [`listen`] after the last fork that does not run another program, as a daemon's. The child has the handlers of its
+//! parent, but not the thread that waits for signals, so it would hear none. A child that runs another program has the default
+//! actions back.
+//!
 //! # Windows
 //!
 //! There Ctrl-C is what is listened to, and it counts as SIGINT. The watchdog is the same. That it compiles is checked; it
 //! has not been run.
 
+#[cfg(unix)]
+mod masks;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -51,6 +64,8 @@ use crate::shared::Shared;
 ///
 /// Somebody in this process listens already ([`AlreadyExists`](io::ErrorKind::AlreadyExists)), also for the same
 /// coordinator, or has listened when a shutdown began; or the operating system gives no thread or handler.
+///
+/// A [blocked signal](self#blocked-signals-and-forks) is no error; it is warned of.
 pub fn listen(handle: &ShutdownHandle) -> io::Result<()> {
     Listener::new().listen(handle)
 }
