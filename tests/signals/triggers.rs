@@ -131,6 +131,67 @@ fn start_with_signals(scenario: &str, options: &[&str]) -> Option<Process> {
 }
 
 #[test]
+fn signals_do_what_they_did_before_when_the_last_handle_is_gone() {
+    for (name, number) in [("TERM", 15), ("INT", 2), ("QUIT", 3)] {
+        let Some(process) = start_with_signals("listened once", &[DEFAULTS]) else {
+            return;
+        };
+        process.signal(name);
+
+        let ended = process.wait();
+
+        assert_eq!(ended.status.signal(), Some(number), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn signal_that_was_ignored_before_is_ignored_when_the_last_handle_is_gone() {
+    let ignored = ["--default-signal=TERM,QUIT", "--ignore-signal=INT"];
+    let Some(process) = start_with_signals("listened once", &ignored) else {
+        return;
+    };
+    process.signal("INT");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.signal(), Some(15), "{}", ended.stdout);
+}
+
+#[test]
+fn handler_that_was_there_before_keeps_the_signal_when_the_last_handle_is_gone() {
+    let ended = play("host with a handler listened once", &["TERM"]);
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("the host heard it"));
+}
+
+#[test]
+fn signal_that_comes_while_the_last_handle_goes_is_not_lost() {
+    let Some(process) = start_with_signals("raises as it is dropped", &[DEFAULTS]) else {
+        return;
+    };
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.signal(), Some(15), "{}", ended.stdout);
+}
+
+#[test]
+fn pid_1_ends_at_a_signal_when_the_last_handle_is_gone() {
+    let Some(mut process) = Process::scenario_as_init("scenario", "listened once") else {
+        println!("SKIPPED: no PID namespace can be made here");
+        return;
+    };
+    process.line_with("ready");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.stdout);
+}
+
+#[test]
 fn signal_that_is_blocked_is_warned_of() {
     let blocked = [DEFAULTS, "--block-signal=TERM"];
     let Some(process) = start_with_signals("hook", &blocked) else {
@@ -246,6 +307,26 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
             listen_once();
             leaves(with_pool(signal::Listener::new()))
         }
+        "listened once" => {
+            listen_once();
+            println!("ready");
+            stays()
+        }
+        "raises as it is dropped" => {
+            println!("ready");
+            raises_as_it_is_dropped();
+            stays()
+        }
+        "host with a handler listened once" => {
+            let heard = host_handler();
+            listen_once();
+            println!("ready");
+            while !heard.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            println!("the host heard it");
+            ExitCode::SUCCESS
+        }
         "host with handlers of its own" => host_with_handlers(),
         _ => return None,
     })
@@ -260,6 +341,31 @@ fn listen_once() {
         .expect("nobody listens yet");
     drop(first);
     wait_until_no_thread_is_ours();
+}
+
+fn raises_as_it_is_dropped() {
+    struct Raises;
+
+    impl Drop for Raises {
+        fn drop(&mut self) {
+            signal_hook::low_level::raise(signal_hook::consts::SIGTERM).expect("it is a signal");
+        }
+    }
+
+    let shutdown = with_pool(signal::Listener::new());
+    let raises = Raises;
+    let hook = async move || drop(raises);
+    shutdown
+        .hook(Phase::Exit, "raises", hook)
+        .expect("the name is free");
+    drop(shutdown);
+}
+
+/// Until a signal ends the process; a failure if none does.
+fn stays() -> ExitCode {
+    std::thread::sleep(SOON);
+    println!("still here");
+    ExitCode::SUCCESS
 }
 
 fn host_handler() -> Arc<AtomicBool> {

@@ -10,6 +10,7 @@ use crate::reason::Signal;
 pub(super) struct Masks {
     blocked: u64,
     ignored: u64,
+    caught: u64,
 }
 
 impl Masks {
@@ -37,6 +38,7 @@ impl Masks {
         Some(Masks {
             blocked: mask("SigBlk:")?,
             ignored: mask("SigIgn:")?,
+            caught: mask("SigCgt:")?,
         })
     }
 
@@ -46,6 +48,11 @@ impl Masks {
 
     pub(super) const fn ignores(self, signal: Signal) -> bool {
         self.ignored & bit(signal) != 0
+    }
+
+    /// Whether somebody has a handler for it.
+    pub(super) const fn catches(self, signal: Signal) -> bool {
+        self.caught & bit(signal) != 0
     }
 }
 
@@ -100,7 +107,7 @@ mod tests {
 
         assert!(masks.blocks(Signal::Terminate) && !masks.blocks(Signal::Interrupt));
         assert!(masks.ignores(Signal::Interrupt) && masks.ignores(Signal::Quit));
-        assert!(!masks.ignores(Signal::Terminate));
+        assert!(!masks.ignores(Signal::Terminate) && !masks.catches(Signal::Terminate));
     }
 
     #[test]
@@ -108,7 +115,7 @@ mod tests {
         for status in [
             "",
             "SigBlk:\t",
-            "SigBlk:\t0\n",
+            "SigBlk:\t0\nSigIgn:\t0\n",
             "SigBlk:\tx\nSigIgn:\t0\nSigCgt:\t0\n",
         ] {
             assert_eq!(Masks::parse(status), None);

@@ -11,6 +11,11 @@
 //! Others may listen to the same signals, through signal-hook, `tokio::signal` or anything else that keeps the handlers that
 //! it finds: each of them hears of each signal.
 //!
+//! When the last handle is gone and no shutdown has begun, the signals do again what they did before the first [`listen`] of the
+//! process: SIGTERM and Ctrl-C end it. PID 1, for which the kernel takes no default action, exits with 128 and the signal's
+//! number. On Linux a signal that was ignored by then, or had a handler of somebody else, is theirs again. A handler that was
+//! added later cannot be seen: the default action comes before it.
+//!
 //! # Blocked signals, and forks
 //!
 //! A signal that every thread blocks is never delivered, and a process inherits the mask of the thread that started it. On Linux
@@ -27,6 +32,8 @@
 //! There Ctrl-C is what is listened to, and it counts as SIGINT. The watchdog is the same. That it compiles is checked; it
 //! has not been run.
 
+#[cfg(unix)]
+mod defaults;
 #[cfg(unix)]
 mod masks;
 #[cfg(unix)]
@@ -141,8 +148,11 @@ impl Receiver {
         if self.force && self.interrupts > 1 {
             signal_hook::low_level::exit(i32::from(Report::EXIT_FORCED));
         }
-        if let Some(shared) = self.shared.upgrade() {
-            ShutdownHandle { shared }.shutdown(signal);
+        match self.shared.upgrade() {
+            Some(shared) => {
+                ShutdownHandle { shared }.shutdown(signal);
+            }
+            None => platform::default_action(signal),
         }
     }
 }

@@ -33,3 +33,6 @@ pub(super) fn listen(mut receiver: Receiver, _quit: bool) -> io::Result<oneshot:
         })?;
     Ok(keep)
 }
+
+/// Nothing to do: without a receiver tokio's handler lets Windows end the process.
+pub(super) fn default_action(_signal: Signal) {}
