@@ -90,6 +90,7 @@ impl Process {
             again(test, scenario),
             env,
             listener.into(),
+            Stdio::piped(),
         ))
     }
 
@@ -106,7 +107,12 @@ impl Process {
         let pass = r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
         command.args(["-c", pass]).arg(again.get_program());
         command.args(again.get_args()).env(SCENARIO, scenario);
-        Process::collect(Process::spawn_with(command, env, listener.into()))
+        Process::collect(Process::spawn_with(
+            command,
+            env,
+            listener.into(),
+            Stdio::piped(),
+        ))
     }
 
     /// Like [`scenario`](Process::scenario), with a pipe as standard error that nobody reads.
@@ -116,30 +122,38 @@ impl Process {
         process
     }
 
+    /// Like [`scenario`](Process::scenario), with a terminal as standard error.
+    #[cfg(target_os = "linux")]
+    pub fn scenario_at_a_terminal(test: &str, scenario: &str) -> Process {
+        Process::at_a_terminal(again(test, scenario))
+    }
+
     /// Like [`scenario`](Process::scenario), as PID 1 of a PID namespace. `None` where none can be made.
     pub fn scenario_as_init(test: &str, scenario: &str) -> Option<Process> {
-        let unshare = |rights: &[&str], program: &Command| {
-            let mut command = Command::new("unshare");
-            command
-                .args(rights)
-                .args(["--pid", "--fork", "--kill-child"]);
-            command.arg(program.get_program()).args(program.get_args());
-            command
-        };
-        let works = |rights: &&[&str]| {
-            let tried = unshare(rights, &Command::new("true"))
-                .stderr(Stdio::null())
-                .status();
-            tried.is_ok_and(|status| status.success())
-        };
-        let rights: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
-        let rights = rights.into_iter().find(works)?;
-        let mut process = Process::start(
-            unshare(rights, &again(test, scenario)),
-            &[(SCENARIO, scenario)],
-        );
+        let mut process = Process::start(as_init(again(test, scenario))?, &[]);
         process.nested = true;
         Some(process)
+    }
+
+    /// Both.
+    #[cfg(target_os = "linux")]
+    pub fn scenario_as_init_at_a_terminal(test: &str, scenario: &str) -> Option<Process> {
+        let mut process = Process::at_a_terminal(as_init(again(test, scenario))?);
+        process.nested = true;
+        Some(process)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn at_a_terminal(command: Command) -> Process {
+        use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let ours = openpt(flags).expect("there is room for a terminal");
+        unlockpt(&ours).expect("it is a terminal");
+        let its = ioctl_tiocgptpeer(&ours, flags).expect("it is unlocked");
+        let mut process = Process::spawn_with(command, &[], Stdio::null(), its.into());
+        process.read_errors(std::fs::File::from(ours));
+        process
     }
 
     fn start(command: Command, env: &[(&str, &str)]) -> Process {
@@ -149,22 +163,31 @@ impl Process {
     /// Reads what it logs.
     fn collect(mut process: Process) -> Process {
         let errors = process.child.stderr.take().expect("it is piped");
-        let so_far = Arc::clone(&process.so_far);
-        process.stderr = Some(thread::spawn(move || {
+        process.read_errors(errors);
+        process
+    }
+
+    fn read_errors(&mut self, errors: impl Read + Send + 'static) {
+        let so_far = Arc::clone(&self.so_far);
+        self.stderr = Some(thread::spawn(move || {
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
                 let mut so_far = so_far.lock().expect("nobody panics with it");
                 so_far.push_str(&line);
                 so_far.push('\n');
             }
         }));
-        process
     }
 
     fn spawn(command: Command, env: &[(&str, &str)]) -> Process {
-        Process::spawn_with(command, env, Stdio::null())
+        Process::spawn_with(command, env, Stdio::null(), Stdio::piped())
     }
 
-    fn spawn_with(mut command: Command, env: &[(&str, &str)], stdin: Stdio) -> Process {
+    fn spawn_with(
+        mut command: Command,
+        env: &[(&str, &str)],
+        stdin: Stdio,
+        stderr: Stdio,
+    ) -> Process {
         for variable in [
             "TERMINATION_GRACE_PERIOD_SECONDS",
             "PRE_STOP_SECONDS",
@@ -178,7 +201,7 @@ impl Process {
             .envs(env.iter().copied())
             .stdin(stdin)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -285,6 +308,30 @@ fn again(test: &str, scenario: &str) -> Command {
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
     command.env(SCENARIO, scenario);
     command
+}
+
+/// The same program as PID 1 of a PID namespace. `None` where none can be made.
+fn as_init(program: Command) -> Option<Command> {
+    let unshare = |rights: &[&str], program: &Command| {
+        let mut command = Command::new("unshare");
+        command
+            .args(rights)
+            .args(["--pid", "--fork", "--kill-child"]);
+        command.arg(program.get_program()).args(program.get_args());
+        command
+    };
+    let works = |rights: &&[&str]| {
+        let tried = unshare(rights, &Command::new("true"))
+            .stderr(Stdio::null())
+            .status();
+        tried.is_ok_and(|status| status.success())
+    };
+    let rights: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
+    let rights = rights.into_iter().find(works)?;
+    let mut command = unshare(rights, &program);
+    let set = program.get_envs();
+    command.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    Some(command)
 }
 
 /// The path of an example, which is built if it is not there: `cargo test --test x` does not do it.

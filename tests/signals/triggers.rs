@@ -10,7 +10,7 @@ use std::time::Duration;
 use lameduck::{Phase, Plan, Report, ShutdownCoordinator, signal};
 use tokio::signal::unix::SignalKind;
 
-use crate::process::Process;
+use crate::process::{Ended, Process};
 use crate::{SOON, play, runtime, start, two_seconds, watchdog};
 
 #[test]
@@ -89,6 +89,57 @@ fn second_sigint_without_a_terminal_changes_nothing() {
 
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("the pool is closed"));
+}
+
+// Case 17.
+#[cfg(target_os = "linux")]
+#[test]
+fn second_sigint_ends_a_process_at_a_terminal() {
+    let process = Process::scenario_at_a_terminal("scenario", "waits for a second signal");
+
+    let ended = interrupt_twice(process, "draining");
+
+    let code = Some(i32::from(Report::EXIT_FORCED));
+    assert_eq!(ended.status.code(), code, "{}", ended.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn second_sigint_does_not_end_pid_1_at_a_terminal() {
+    let scenario = "waits for a second signal";
+    let Some(process) = Process::scenario_as_init_at_a_terminal("scenario", scenario) else {
+        println!("SKIPPED: no PID namespace can be made here");
+        return;
+    };
+
+    let ended = interrupt_twice(process, "draining");
+
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("the pool is closed"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn second_sigint_ends_pid_1_when_that_is_asked_for() {
+    let scenario = "wedged, forced by a second interrupt";
+    let Some(process) = Process::scenario_as_init_at_a_terminal("scenario", scenario) else {
+        println!("SKIPPED: no PID namespace can be made here");
+        return;
+    };
+
+    let ended = interrupt_twice(process, "wedged");
+
+    let code = Some(i32::from(Report::EXIT_FORCED));
+    assert_eq!(ended.status.code(), code, "{}", ended.stderr);
+}
+
+/// The second one when it says `line`.
+fn interrupt_twice(mut process: Process, line: &str) -> Ended {
+    process.line_with("ready");
+    process.signal("INT");
+    process.line_with(line);
+    process.signal("INT");
+    process.wait()
 }
 
 // Case 15.

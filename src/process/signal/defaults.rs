@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signal_hook::{flag, low_level};
 
+use super::INIT;
 use super::masks::Masks;
 use crate::reason::Signal;
-
-/// The kernel takes no default action for it (pid_namespaces(7)), so it ends with the code that a shell would show.
-const INIT: u32 = 1;
 
 /// The default actions of the signals that a coordinator listens to. They are off from [`suspend`](Defaults::suspend) until this
 /// is dropped.
@@ -85,6 +83,7 @@ fn register(signal: Signal) -> io::Result<Arc<AtomicBool>> {
     Ok(acts)
 }
 
+/// What PID 1 ends with, for which the kernel takes no default action (pid_namespaces(7)): the code that a shell would show.
 fn exit_code(signal: Signal) -> i32 {
     128 + i32::from(signal.number())
 }

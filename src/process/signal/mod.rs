@@ -5,7 +5,8 @@
 //!
 //! The two signals mean the same: Kubernetes and systemd send SIGTERM, images with `STOPSIGNAL SIGINT` and Nomad send SIGINT.
 //! A repeated SIGTERM is logged and changes nothing. A second SIGINT ends the process at once with
-//! [`Report::EXIT_FORCED`](crate::Report::EXIT_FORCED) when standard error is a terminal: a person at a keyboard.
+//! [`Report::EXIT_FORCED`](crate::Report::EXIT_FORCED) when standard error is a terminal and the process is not PID 1: a person
+//! at a keyboard ([`Listener::force_on_second_interrupt`] sets it).
 //! SIGQUIT is listened to [when asked](Listener::quit).
 //!
 //! Others may listen to the same signals, through signal-hook, `tokio::signal` or anything else that keeps the handlers that
@@ -94,7 +95,9 @@ impl Listener {
         }
     }
 
-    /// Whether a second SIGINT ends the process at once. By default it does when standard error is a terminal.
+    /// Whether a second SIGINT ends the process at once. By default it does when standard error is a terminal and the process is
+    /// not PID 1: a container with a terminal (`tty: true`) may be sent its stop signal twice, and that may be SIGINT. Set it for
+    /// an image that people run with `docker run -it`.
     pub const fn force_on_second_interrupt(mut self, force: bool) -> Self {
         self.force = Some(force);
         self
@@ -118,7 +121,7 @@ impl Listener {
         let claim = Claim::take()?;
         let receiver = Receiver {
             shared: Arc::downgrade(&handle.shared),
-            force: self.force.unwrap_or_else(|| io::stderr().is_terminal()),
+            force: self.force.unwrap_or_else(somebody_types),
             interrupts: 0,
         };
         // Dropped in this order: the thread is told to end, then the next one may listen.
@@ -133,6 +136,15 @@ impl Listener {
             .on_first(move |_| forget(listening));
         Ok(())
     }
+}
+
+/// The first process of a PID namespace.
+const INIT: u32 = 1;
+
+/// Whether a SIGINT is a person's Ctrl-C. A container may have a terminal as well (`tty: true`), and an orchestrator that sends
+/// the stop signal again is no person.
+fn somebody_types() -> bool {
+    io::stderr().is_terminal() && std::process::id() != INIT
 }
 
 /// What is done with the signals that come. It never logs: with standard error full it would hang, and miss the next one.
