@@ -54,9 +54,10 @@ use windows as platform;
 
 use crate::handle::ShutdownHandle;
 use crate::process::watchdog;
-use crate::reason::Signal;
 use crate::report::Report;
 use crate::shared::Shared;
+
+pub use crate::reason::Signal;
 
 /// Triggers the shutdown at SIGTERM and SIGINT, and arms the watchdog.
 ///
