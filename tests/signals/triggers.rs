@@ -77,6 +77,19 @@ fn second_sigint_ends_a_process_whose_shutdown_is_over_and_whose_main_waits_for_
     assert!(ended.took < SOON, "it took {:?}", ended.took);
 }
 
+#[test]
+fn second_sigterm_changes_nothing_when_the_shutdown_is_over_and_the_handles_are_gone() {
+    let mut process = start("blocking work after main");
+    process.signal("TERM");
+    process.line_with("the handles are gone");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    let code = Some(i32::from(Report::EXIT_WATCHDOG));
+    assert_eq!(ended.status.code(), code, "{}", ended.stderr);
+}
+
 // Case 17.
 #[test]
 fn second_sigint_without_a_terminal_changes_nothing() {

@@ -156,17 +156,18 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn receive(&mut self, signal: Signal) {
+    /// Returns whether anybody heard it.
+    fn receive(&mut self, signal: Signal) -> bool {
         self.interrupts += u32::from(signal == Signal::Interrupt);
         if self.force && self.interrupts > 1 {
             signal_hook::low_level::exit(i32::from(Report::EXIT_FORCED));
         }
-        match self.shared.upgrade() {
-            Some(shared) => {
-                ShutdownHandle { shared }.shutdown(signal);
-            }
-            None => platform::default_action(signal),
+        let shared = self.shared.upgrade();
+        let heard = shared.is_some();
+        if let Some(shared) = shared {
+            ShutdownHandle { shared }.shutdown(signal);
         }
+        heard
     }
 }
 

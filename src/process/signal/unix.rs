@@ -6,8 +6,7 @@ use std::thread;
 use signal_hook::iterator::{Handle, Signals};
 
 use super::Receiver;
-use super::defaults::Defaults;
-pub(super) use super::defaults::act as default_action;
+use super::defaults::{self, Defaults};
 use super::masks::{self, Masks};
 use crate::reason::Signal;
 
@@ -31,11 +30,15 @@ pub(super) fn listen(mut receiver: Receiver, quit: bool) -> io::Result<Close> {
     thread::Builder::new()
         .name("lameduck-signals".to_owned())
         .spawn(move || {
-            for signal in signals.forever() {
-                receiver.receive(named(signal));
+            let mut unheard = Vec::new();
+            for signal in signals.forever().map(named) {
+                if !receiver.receive(signal) && !unheard.contains(&signal) {
+                    unheard.push(signal);
+                }
             }
-            // They came while the last handle went, so nobody else has seen them.
-            signals.pending().map(named).for_each(default_action);
+            // The last handle is gone without a shutdown, and these came as it went.
+            unheard.extend(signals.pending().map(named));
+            unheard.into_iter().for_each(defaults::act);
         })?;
     masks::notice(listened, before);
     Ok(close)

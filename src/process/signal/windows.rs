@@ -25,7 +25,9 @@ pub(super) fn listen(mut receiver: Receiver, _quit: bool) -> io::Result<oneshot:
             runtime.block_on(async {
                 loop {
                     tokio::select! {
-                        Some(()) = interrupts.recv() => receiver.receive(Signal::Interrupt),
+                        Some(()) = interrupts.recv() => {
+                            receiver.receive(Signal::Interrupt);
+                        }
                         _ = &mut closed => return,
                     }
                 }
@@ -33,6 +35,3 @@ pub(super) fn listen(mut receiver: Receiver, _quit: bool) -> io::Result<oneshot:
         })?;
     Ok(keep)
 }
-
-/// Nothing to do: without a receiver tokio's handler lets Windows end the process.
-pub(super) fn default_action(_signal: Signal) {}
