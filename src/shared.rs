@@ -14,7 +14,8 @@ use crate::long_lived::notices::Notices;
 use crate::long_lived::spread::Draws;
 use crate::phase::Phase;
 use crate::plan::Plan;
-use crate::progress::{Facts, Progress};
+use crate::process::termination_log::TerminationLog;
+use crate::progress::{Calls, Facts, Progress};
 use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
 use crate::routing::Routing;
@@ -40,9 +41,11 @@ pub(crate) struct Shared {
     pub(crate) gauge: GaugeOwner,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) roster: Roster,
-    pub(crate) progress: Progress,
+    pub(crate) progress: Arc<Progress>,
+    at_trigger: Calls,
     pub(crate) routing: Routing,
     servers: Mutex<WeakList<dyn ServerControl>>,
+    pub(crate) termination_log: Arc<TerminationLog>,
     pub(crate) connections: ConnectionsEnded,
     /// How much work was in flight when Close was over,
     cut: AtomicU64,
@@ -87,12 +90,14 @@ impl Shared {
         }
         Shared {
             plan,
-            progress: Progress::new(gauge.stage_writer()),
+            progress: Arc::new(Progress::new(gauge.stage_writer())),
+            at_trigger: Calls::default(),
             routing: Routing::default(),
             gauge,
             hooks: Arc::default(),
             roster: Roster::default(),
             servers: Mutex::default(),
+            termination_log: Arc::default(),
             connections: ConnectionsEnded::default(),
             cut: AtomicU64::new(0),
             cut_long: AtomicU64::new(0),
@@ -123,11 +128,20 @@ impl Shared {
     }
 
     pub(crate) fn trigger(&self, reason: Reason) -> bool {
-        let is_first = self.progress.triggers().pull(reason, || self.facts());
+        let is_first = self
+            .progress
+            .triggers()
+            .pull(reason, || self.facts(), &self.at_trigger);
         if is_first {
             self.enter(Phase::LameDuck);
         }
         is_first
+    }
+
+    /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
+    #[cfg(feature = "signal")]
+    pub(crate) fn on_trigger(&self, call: impl FnOnce(std::time::Instant) + Send + 'static) {
+        self.at_trigger.add(self.progress.triggers(), call);
     }
 
     /// What is fixed at the trigger.

@@ -86,7 +86,7 @@ fn on_trigger_calls_once() {
         let watchdog = spawn({
             let (handle, calls) = (handle.clone(), Arc::clone(&calls));
             move || {
-                handle.shared.progress.triggers().on_first(move |_| {
+                handle.shared.on_trigger(move |_| {
                     calls.fetch_add(1, Ordering::Relaxed);
                 });
             }

@@ -2,13 +2,17 @@
 //!
 //! A timer of the runtime is no deadline: with all workers blocked it fires when they are free again.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::handle::ShutdownHandle;
 use crate::hook::Hooks;
+use crate::phase::Phase;
+use crate::process::termination_log::TerminationLog;
+use crate::progress::Progress;
 use crate::report::{PhaseReport, Report};
 use crate::shared::Shared;
 
@@ -23,6 +27,8 @@ pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
     let (trigger, triggered) = mpsc::channel::<Instant>();
     let (deadline, sigkill) = (handle.plan().hard_deadline(), handle.plan().budget());
     let shared = Arc::downgrade(&handle.shared);
+    let progress = Arc::clone(&handle.shared.progress);
+    let termination_log = Arc::clone(&handle.shared.termination_log);
     thread::Builder::new()
         .name("lameduck-watchdog".to_owned())
         .spawn(move || {
@@ -34,10 +40,16 @@ pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
             let hooks = shared.upgrade().map(|shared| Arc::clone(&shared.hooks));
             sleep_until(t0 + deadline);
             let left = (t0 + sigkill).saturating_duration_since(Instant::now());
-            say_last_words(shared, hooks, deadline, patience(left));
+            let witness = Witness {
+                t0,
+                shared,
+                hooks,
+                progress,
+            };
+            say_last_words(witness, termination_log, patience(left));
             signal_hook::low_level::exit(i32::from(Report::EXIT_WATCHDOG));
         })?;
-    handle.shared.progress.triggers().on_first(move |t0| {
+    handle.shared.on_trigger(move |t0| {
         // The thread is there until it is told, so there is somebody to hear it.
         let _ = trigger.send(t0);
     });
@@ -61,48 +73,80 @@ fn patience(left: Duration) -> Duration {
     }
 }
 
-/// Says who was still running, from yet another thread, and does not wait for it longer than `patience`.
-fn say_last_words(
-    shared: Weak<Shared>,
-    hooks: Option<Arc<Hooks>>,
-    deadline: Duration,
-    patience: Duration,
-) {
+/// Says who was still running, to standard error and to the termination log, and waits for that no longer than `patience`.
+/// Either may block, so each is written by a thread of its own.
+fn say_last_words(witness: Witness, termination_log: Arc<TerminationLog>, patience: Duration) {
     let (said, heard) = mpsc::channel::<()>();
     let speaker = thread::Builder::new().spawn(move || {
-        let words = last_words(&shared, hooks.as_deref(), deadline);
-        // An error here has nobody left to go to.
-        let _ = io::stderr().write_all(words.as_bytes());
+        // Kept to the end: its last owner drops what the application gave to it, and that may block.
+        let shared = witness.shared.upgrade();
+        let words = witness.last_words(shared.as_ref());
+        let (line, logged) = (words.clone(), said.clone());
+        // Errors here have nobody left to go to.
+        let _ = thread::Builder::new().spawn(move || {
+            termination_log.write(&line);
+            drop(logged);
+        });
+        let _ = io::stderr().write_all(format!("lameduck: {words}\n").as_bytes());
         drop(said);
     });
     if speaker.is_ok() {
-        // Disconnected when it has been said.
+        // Disconnected when both have been said.
         let _ = heard.recv_timeout(patience);
     }
 }
 
-fn last_words(shared: &Weak<Shared>, hooks: Option<&Hooks>, deadline: Duration) -> String {
-    let after = deadline.as_secs_f64();
-    let code = Report::EXIT_WATCHDOG;
-    let hooks = list(hooks.and_then(Hooks::try_running));
-    let Some(shared) = shared.upgrade() else {
-        return format!(
-            "lameduck: still running {after:.1} s after the trigger, though the shutdown is over: \
-             something keeps the process; ended by the watchdog (exit code {code}); hooks: {hooks}\n"
+/// What the watchdog knows of the shutdown.
+struct Witness {
+    t0: Instant,
+    shared: Weak<Shared>,
+    hooks: Option<Arc<Hooks>>,
+    progress: Arc<Progress>,
+}
+
+impl Witness {
+    /// `shared` is what is left of the coordinator, if anything is.
+    fn last_words(&self, shared: Option<&Arc<Shared>>) -> String {
+        let after = self.t0.elapsed().as_secs_f64();
+        let code = Report::EXIT_WATCHDOG;
+        let hooks = list(self.hooks.as_deref().and_then(Hooks::try_running));
+        let handle = shared.map(|shared| ShutdownHandle {
+            shared: Arc::clone(shared),
+        });
+        let stands = how_it_stands(
+            &self.progress,
+            handle.as_ref().and_then(ShutdownHandle::phase),
         );
-    };
-    let tasks = shared.roster.try_running();
-    let handle = ShutdownHandle { shared };
-    let phase = handle
-        .phase()
-        .map_or_else(|| "no phase".to_owned(), |phase| phase.to_string());
-    format!(
-        "lameduck: still running {after:.1} s after the trigger, in {phase}: ended by the watchdog \
-         (exit code {code}); hooks: {hooks}; tasks: {}; in flight: {}; connections: {}\n",
-        list(tasks),
-        handle.in_flight(),
-        handle.connections(),
-    )
+        let mut words = format!(
+            "still running {after:.1} s after the trigger, {stands} ended by the watchdog (exit code {code}); hooks: {hooks}"
+        );
+        if let Some(handle) = handle {
+            let tasks = list(handle.shared.roster.try_running());
+            let (work, connections) = (handle.in_flight(), handle.connections());
+            // To a string there is always room.
+            let _ = write!(
+                words,
+                "; tasks: {tasks}; in flight: {work}; connections: {connections}"
+            );
+        }
+        words
+    }
+}
+
+/// Where the shutdown is, or why it is nowhere; with the sign that goes on from it.
+fn how_it_stands(progress: &Progress, phase: Option<Phase>) -> String {
+    let (called, began) = (progress.is_run_called(), progress.have_phases_begun());
+    let (over, dropped) = (progress.report().is_some(), progress.is_abandoned());
+    match phase {
+        _ if over => "though the shutdown is over: something keeps the process;".to_owned(),
+        _ if dropped && !called => "no phase ran: the coordinator was dropped;".to_owned(),
+        _ if dropped && !began => "no phase ran: `run` was dropped;".to_owned(),
+        _ if !called => "no phase ran: `run` was not called;".to_owned(),
+        Some(phase) if dropped => format!("`run` was dropped in {phase};"),
+        None if dropped => "`run` was dropped;".to_owned(),
+        Some(phase) => format!("in {phase}:"),
+        None => "in no phase:".to_owned(),
+    }
 }
 
 fn list(names: Option<Vec<String>>) -> String {

@@ -19,7 +19,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 use self::trigger::Triggers;
 
-pub(crate) use self::trigger::{Facts, Trigger};
+pub(crate) use self::trigger::{Calls, Facts, Trigger};
 pub use self::watch::{ProgressWatch, Snapshot};
 
 /// See the [module](self).
@@ -33,7 +33,11 @@ pub(crate) struct Progress {
     report: OnceLock<Arc<Report>>,
     /// Changed after everything else, whenever the stage moves.
     moved: Sender<Stage>,
-    /// The coordinator was dropped before it ran: no phase will begin.
+    /// The coordinator's `run` has been polled.
+    run_called: AtomicBool,
+    /// Its phases have begun.
+    phases_begun: AtomicBool,
+    /// The coordinator is gone: no phase will begin any more.
     abandoned: AtomicBool,
 }
 
@@ -54,6 +58,8 @@ impl Progress {
             over: CancellationToken::new(),
             report: OnceLock::new(),
             moved: Sender::new(0),
+            run_called: AtomicBool::new(false),
+            phases_begun: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
         }
     }
@@ -135,10 +141,29 @@ impl Progress {
         self.moved.subscribe()
     }
 
-    /// The coordinator is gone. Returns whether it leaves a shutdown that is not over.
-    pub(crate) fn abandon(&self) -> bool {
+    /// The coordinator waits for the trigger.
+    pub(crate) fn run_is_called(&self) {
+        self.run_called.store(true, Ordering::Release);
+    }
+
+    #[cfg(feature = "signal")]
+    pub(crate) fn is_run_called(&self) -> bool {
+        self.run_called.load(Ordering::Acquire)
+    }
+
+    /// The coordinator runs the phases.
+    pub(crate) fn phases_begin(&self) {
+        self.phases_begun.store(true, Ordering::Release);
+    }
+
+    #[cfg(feature = "signal")]
+    pub(crate) fn have_phases_begun(&self) -> bool {
+        self.phases_begun.load(Ordering::Acquire)
+    }
+
+    /// The coordinator is gone.
+    pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
-        self.report.get().is_none()
     }
 
     /// Whether the coordinator is gone, so that nobody acts on a trigger.

@@ -45,11 +45,13 @@ pub(crate) struct Triggers {
     first: OnceLock<Trigger>,
     /// T0 on the coordinator's clock, once that has looked.
     t0: OnceLock<Instant>,
-    /// Called at T0, and then gone.
-    calls: Mutex<Vec<Call>>,
     repeats: Mutex<Repeats>,
     repeated: Notify,
 }
+
+/// What is called at T0, and then gone. Apart from [`Triggers`], which the watchdog keeps: it would keep its own call.
+#[derive(Default)]
+pub(crate) struct Calls(Mutex<Vec<Call>>);
 
 /// Triggers that came after the first, until they have been told.
 #[derive(Default)]
@@ -61,7 +63,12 @@ pub(crate) struct Repeats {
 
 impl Triggers {
     /// Returns whether this is the first.
-    pub(crate) fn pull(&self, reason: Reason, facts: impl FnOnce() -> Facts) -> bool {
+    pub(crate) fn pull(
+        &self,
+        reason: Reason,
+        facts: impl FnOnce() -> Facts,
+        calls: &Calls,
+    ) -> bool {
         if self.first().is_some() {
             self.repeat(reason);
             return false;
@@ -82,7 +89,7 @@ impl Triggers {
             self.repeat(second.reason);
             return false;
         }
-        let calls = std::mem::take(&mut *self.calls());
+        let calls = std::mem::take(&mut *calls.locked());
         // Outside the lock: all of these run other people's code.
         calls.into_iter().for_each(|call| call(now));
         true
@@ -114,19 +121,6 @@ impl Triggers {
         self.t0()
     }
 
-    /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
-    #[cfg_attr(not(feature = "signal"), allow(dead_code))]
-    pub(crate) fn on_first(&self, call: impl FnOnce(std::time::Instant) + Send + 'static) {
-        let mut calls = self.calls();
-        // Whoever sets the trigger takes the calls after that, and under the same lock.
-        match self.first().map(|trigger| trigger.at) {
-            None => return calls.push(Box::new(call)),
-            Some(_) => drop(calls),
-        }
-        let at = self.t0().map(Instant::into_std);
-        call(at.unwrap_or_else(std::time::Instant::now));
-    }
-
     /// Waits for triggers that came after the first.
     pub(crate) async fn repeats(&self) -> Repeats {
         self.repeated.notified().await;
@@ -144,12 +138,31 @@ impl Triggers {
         self.repeated.notify_one();
     }
 
-    fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn locked_repeats(&self) -> MutexGuard<'_, Repeats> {
         self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
+    #[cfg(feature = "signal")]
+    pub(crate) fn add(
+        &self,
+        triggers: &Triggers,
+        call: impl FnOnce(std::time::Instant) + Send + 'static,
+    ) {
+        let mut calls = self.locked();
+        // Whoever sets the trigger takes the calls after that, and under the same lock.
+        match triggers.first() {
+            None => return calls.push(Box::new(call)),
+            Some(_) => drop(calls),
+        }
+        let at = triggers.t0().map(Instant::into_std);
+        call(at.unwrap_or_else(std::time::Instant::now));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,11 +179,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn later_triggers_are_bounded_however_many_come() {
-        let triggers = Triggers::default();
-        assert!(triggers.pull("first".into(), facts));
+        let (triggers, calls) = (Triggers::default(), Calls::default());
+        assert!(triggers.pull("first".into(), facts, &calls));
 
         for _ in 0..1_000 {
-            assert!(!triggers.pull("again".into(), facts));
+            assert!(!triggers.pull("again".into(), facts, &calls));
         }
         let repeats = triggers.repeats().await;
 
@@ -182,7 +195,7 @@ mod tests {
     #[test]
     fn trigger_from_outside_a_runtime_is_settled_on_the_coordinators_clock() {
         let triggers = Triggers::default();
-        triggers.pull("outside".into(), facts);
+        triggers.pull("outside".into(), facts, &Calls::default());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

@@ -46,7 +46,6 @@ use crate::shared::Shared;
 pub struct ShutdownCoordinator {
     handle: ShutdownHandle,
     parent: Option<CancellationToken>,
-    termination_log: PathBuf,
     exit: ExitPolicy,
 }
 
@@ -70,7 +69,6 @@ impl ShutdownCoordinator {
         ShutdownCoordinator {
             handle: ShutdownHandle::new(plan),
             parent: None,
-            termination_log: PathBuf::from("/dev/termination-log"),
             exit: ExitPolicy::new(),
         }
     }
@@ -93,11 +91,12 @@ impl ShutdownCoordinator {
         self
     }
 
-    /// Where the report's summary line goes when that file exists and can be written: the container's
-    /// `terminationMessagePath`. By default Kubernetes' own default, `/dev/termination-log`. It is never created.
+    /// Where the report's summary line goes when that file exists and can be written, and the watchdog's last words: the
+    /// container's `terminationMessagePath`. By default Kubernetes' own default, `/dev/termination-log`. It is never created. A
+    /// line is cut to 2 KiB, because the kubelet shows 4 KiB.
     #[must_use]
-    pub fn termination_log(mut self, path: impl Into<PathBuf>) -> Self {
-        self.termination_log = path.into();
+    pub fn termination_log(self, path: impl Into<PathBuf>) -> Self {
+        self.handle.shared.termination_log.set_path(path.into());
         self
     }
 
@@ -158,6 +157,7 @@ impl ShutdownCoordinator {
 
     async fn sequence(self) -> Arc<Report> {
         let shared = &self.handle.shared;
+        shared.progress.run_is_called();
         let mut history = History::default();
         let (trigger, t0) = tokio::select! {
             biased;
@@ -165,11 +165,12 @@ impl ShutdownCoordinator {
             never = follow_traffic(shared, &mut history) => match never {},
         };
         tracing::info!(target: "lameduck", reason = %trigger.reason, "shutting down");
+        shared.progress.phases_begin();
 
         let early = shared.plan.leave_early();
         let early = early.filter(|_| history.makes_silence_significant());
         let owned = Arc::clone(shared);
-        let sequence = Sequence::new(owned, trigger, t0, early, &self.termination_log, self.exit);
+        let sequence = Sequence::new(owned, trigger, t0, early, self.exit);
         tokio::select! {
             biased;
             report = sequence.run() => report,

@@ -1,7 +1,6 @@
 //! The sequence: one loop over the phases.
 
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use crate::in_flight::{Class, Count, Generation};
 use crate::integrations::metrics;
 use crate::phase::Phase;
 use crate::plan::LeaveEarly;
-use crate::process::termination_log::TerminationLog;
 use crate::progress::Trigger;
 use crate::report::{ExitPolicy, Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
 use crate::shared::Shared;
@@ -42,7 +40,6 @@ pub(crate) struct Sequence {
     /// When LameDuck may be over before its time, if silence would prove anything.
     early: Option<LeaveEarly>,
     phases: Vec<PhaseReport>,
-    termination_log: TerminationLog,
     exit: ExitPolicy,
 }
 
@@ -52,9 +49,9 @@ impl Sequence {
         trigger: Trigger,
         t0: Instant,
         early: Option<LeaveEarly>,
-        termination_log: &Path,
         exit: ExitPolicy,
     ) -> Self {
+        shared.termination_log.open();
         Sequence {
             runner: Runner::new(Arc::clone(&shared.hooks)),
             shared,
@@ -62,7 +59,6 @@ impl Sequence {
             t0,
             early,
             phases: Vec::new(),
-            termination_log: TerminationLog::open(termination_log),
             exit,
         }
     }
@@ -276,13 +272,13 @@ impl Sequence {
     /// Says how it went, if anybody hears it.
     fn tell(&mut self) {
         let logs = tracing::enabled!(target: "lameduck", tracing::Level::INFO);
-        if !logs && !self.termination_log.is_there() {
+        if !logs && !self.shared.termination_log.is_there() {
             return;
         }
         let report = self.report();
         let summary = report.summary();
         tracing::info!(target: "lameduck", "{summary}\n{report}");
-        self.termination_log.write(&summary);
+        self.shared.termination_log.write(&summary);
     }
 }
 

@@ -116,8 +116,12 @@ impl Process {
     }
 
     /// Like [`scenario`](Process::scenario), with a pipe as standard error that nobody reads.
-    pub fn scenario_with_unread_errors(test: &str, scenario: &str) -> Process {
-        let mut process = Process::spawn(again(test, scenario), &[]);
+    pub fn scenario_with_unread_errors(
+        test: &str,
+        scenario: &str,
+        env: &[(&str, &str)],
+    ) -> Process {
+        let mut process = Process::spawn(again(test, scenario), env);
         process.unread = process.child.stderr.take();
         process
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lameduck::{Phase, Plan, Report, ShutdownCoordinator, TaskContext, signal};
 
-use crate::process::{Ended, Process};
-use crate::{SOON, play, runtime, two_seconds};
+use crate::process::{Ended, Process, Scratch};
+use crate::{SOON, play, runtime, start, two_seconds};
 
 // Case 20.
 #[test]
@@ -20,7 +20,7 @@ fn watchdog_ends_a_process_whose_runtime_is_wedged() {
 // Case 84.
 #[test]
 fn watchdog_ends_a_process_whose_standard_error_is_full() {
-    let mut process = Process::scenario_with_unread_errors("scenario", "full standard error");
+    let mut process = Process::scenario_with_unread_errors("scenario", "full standard error", &[]);
     process.line_with("ready");
     process.signal("TERM");
 
@@ -106,6 +106,130 @@ fn watchdog_names_what_was_ended_and_goes_on() {
 }
 
 #[test]
+fn last_words_reach_the_termination_log_behind_the_summary() {
+    let (ended, log) = play_with_termination_log("blocking hook that never returns");
+
+    assert_ended_by_the_watchdog(&ended);
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(lines[0].starts_with("lameduck: SIGTERM: "), "{log}");
+    assert!(lines[1].starts_with("lameduck: still running "), "{log}");
+    let words = "ended by the watchdog (exit code 4); hooks: endless (overran)";
+    assert!(lines[1].contains(words), "{log}");
+}
+
+#[test]
+fn last_words_reach_the_termination_log_also_when_run_was_not_called() {
+    let (ended, log) = play_with_termination_log("run is not called");
+
+    assert_ended_by_the_watchdog(&ended);
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.starts_with("lameduck: still running "), "{log}");
+}
+
+#[test]
+fn last_words_reach_the_termination_log_when_standard_error_is_full() {
+    let scratch = Scratch::new("full-and-logged");
+    let file = scratch.path("termination-log");
+    std::fs::write(&file, "").expect("there is room for a file");
+    let mut process = Process::scenario_with_unread_errors(
+        "scenario",
+        "full standard error",
+        &[("TERMINATION_LOG", &file)],
+    );
+    process.line_with("ready");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(i32::from(Report::EXIT_WATCHDOG)));
+    let log = std::fs::read_to_string(&file).expect("it is still there");
+    assert!(log.contains("lameduck: still running "), "{log}");
+}
+
+#[test]
+fn watchdog_does_not_wait_for_a_termination_log_that_blocks() {
+    let scratch = Scratch::new("blocking-log");
+    let file = scratch.path("termination-log");
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo is there").success());
+    let env = [("TERMINATION_LOG", file.as_str())];
+    let mut process = Process::scenario("scenario", "run is not called", &env);
+    process.line_with("ready");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_ended_by_the_watchdog(&ended);
+}
+
+#[test]
+fn last_words_say_why_no_phase_ran() {
+    let scenarios = [
+        ("run is not called", "no phase ran: `run` was not called;"),
+        (
+            "coordinator is dropped",
+            "no phase ran: the coordinator was dropped;",
+        ),
+        (
+            "all is dropped after the trigger",
+            "no phase ran: the coordinator was dropped;",
+        ),
+        (
+            "runtime ends before the trigger",
+            "no phase ran: `run` was dropped;",
+        ),
+        ("runtime ends in Drain", "`run` was dropped in Drain;"),
+    ];
+    // All at once: each takes its whole grace period.
+    let processes = scenarios.map(|(scenario, words)| (start(scenario), words));
+    for (process, _) in &processes {
+        process.signal("TERM");
+    }
+
+    for (process, words) in processes {
+        let ended = process.wait();
+
+        assert_ended_by_the_watchdog(&ended);
+        let expected = format!("after the trigger, {words} ended by the watchdog (exit code 4)");
+        assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn last_words_say_how_long_it_took() {
+    const STOPPED: Duration = Duration::from_secs(3);
+    let mut process = start("wedged, with a watchdog that acts early");
+    process.signal("TERM");
+    process.line_with("wedged");
+    process.signal("STOP");
+    thread::sleep(STOPPED);
+    process.signal("CONT");
+
+    let ended = process.wait();
+
+    let after = ended
+        .stderr
+        .split_once("still running ")
+        .map(|(_, after)| after);
+    let seconds = after.and_then(|after| after.split_once(" s after the trigger"));
+    let seconds: f64 = seconds.map_or(0.0, |(seconds, _)| seconds.parse().unwrap());
+    assert!(seconds >= STOPPED.as_secs_f64(), "{}", ended.stderr);
+}
+
+fn play_with_termination_log(scenario: &str) -> (Ended, String) {
+    let scratch = Scratch::new(&scenario.replace(' ', "-"));
+    let file = scratch.path("termination-log");
+    std::fs::write(&file, "").expect("there is room for a file");
+    let mut process = Process::scenario("scenario", scenario, &[("TERMINATION_LOG", &file)]);
+    process.line_with("ready");
+    process.signal("TERM");
+    let ended = process.wait();
+    let log = std::fs::read_to_string(&file).expect("it is still there");
+    (ended, log)
+}
+
+#[test]
 fn coordinator_that_does_not_listen_has_no_watchdog() {
     let ended = play("no watchdog", &[]);
 
@@ -136,6 +260,33 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
         "blocking hook that never returns" => blocking_hook(),
         "work that overran and spins" => work_that_overran(),
         "no watchdog" => no_watchdog(),
+        "run is not called" => {
+            let _shutdown = listening();
+            block();
+            ExitCode::SUCCESS
+        }
+        "coordinator is dropped" => {
+            let shutdown = listening();
+            let _handle = shutdown.handle();
+            drop(shutdown);
+            block();
+            ExitCode::SUCCESS
+        }
+        "all is dropped after the trigger" => {
+            let shutdown = listening();
+            shutdown.handle().shutdown("it ends");
+            drop(shutdown);
+            block();
+            ExitCode::SUCCESS
+        }
+        "runtime ends before the trigger" => run_whose_runtime_ends(None),
+        "runtime ends in Drain" => run_whose_runtime_ends(Some(Phase::Drain)),
+        "wedged, with a watchdog that acts early" => {
+            let plan = Plan::builder().grace_period(Duration::from_secs(10));
+            let plan = plan.lame_duck(Duration::ZERO).drain(Duration::from_secs(1));
+            let plan = plan.close(Duration::ZERO).release(Duration::ZERO);
+            wedged(plan.build().expect("it fits"), signal::Listener::new())
+        }
         _ => return None,
     })
 }
@@ -174,11 +325,39 @@ fn listening() -> ShutdownCoordinator {
 }
 
 fn listening_with(plan: Plan, listener: signal::Listener) -> ShutdownCoordinator {
-    let shutdown = ShutdownCoordinator::new(plan);
+    let mut shutdown = ShutdownCoordinator::new(plan);
+    if let Ok(file) = std::env::var("TERMINATION_LOG") {
+        shutdown = shutdown.termination_log(file);
+    }
     let handle = shutdown.handle();
     listener.listen(&handle).expect("nobody listens yet");
     println!("ready");
     shutdown
+}
+
+/// Somebody else's future is ready first, when this phase begins or at once, and the runtime ends with it.
+fn run_whose_runtime_ends(phase: Option<Phase>) -> ExitCode {
+    let runtime = runtime();
+    let kept = runtime.block_on(async {
+        let shutdown = listening();
+        let handle = shutdown.handle();
+        let guard = handle.guard();
+        let other = async {
+            match phase {
+                Some(phase) => handle.reached(phase).await,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        tokio::select! {
+            _ = shutdown.run() => {}
+            () = other => {}
+        }
+        (handle, guard)
+    });
+    drop(runtime);
+    block();
+    drop(kept);
+    ExitCode::SUCCESS
 }
 
 /// A runtime with a single thread, which the hook never gives back.

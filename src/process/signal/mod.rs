@@ -130,11 +130,7 @@ impl Listener {
         watchdog::arm(handle)?;
         // Dropped uncalled with the last handle. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
         // is heard while `main` waits for blocking work, and a process that leaves has no thread to end first.
-        handle
-            .shared
-            .progress
-            .triggers()
-            .on_first(move |_| forget(listening));
+        handle.shared.on_trigger(move |_| forget(listening));
         Ok(())
     }
 }
