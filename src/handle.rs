@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::hook::{HookError, When, Work, WorkFuture};
 use crate::in_flight::{Class, DrainGuard};
+use crate::panic::text_of;
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::progress::ProgressWatch;
@@ -179,7 +180,10 @@ impl ShutdownHandle {
     /// Registers a hook: `work` runs once, in a task of its own, when `when` has come.
     ///
     /// `when` is a [`Phase`], or a [`When`] with conditions. A hook of the phase that is running starts at once. A hook of
-    /// LameDuck may take until Drain's deadline, any other until its own phase's; then its future is dropped.
+    /// LameDuck may take until Drain's deadline, any other until its own phase's; then its future is dropped. A hook that has
+    /// not begun by then never does ([`Outcome::NotStarted`](crate::Outcome::NotStarted)).
+    ///
+    /// A panic stays in the hook and goes into the report: in `work`, in its future, and when either is dropped.
     ///
     /// # Errors
     ///
@@ -218,17 +222,16 @@ impl ShutdownHandle {
         E: fmt::Display,
     {
         // Called inside the future: a panic in the closure itself stays in the hook, too.
-        let build = || -> WorkFuture {
-            Box::pin(async move { work().await.map_err(|error| error.to_string()) })
-        };
-        let work = Work::Async(Box::new(build));
+        let build = || -> WorkFuture { Box::pin(async move { work().await.map_err(text_of) }) };
+        let work = Work::future(build);
         self.shared.hooks.register(when.into(), name.into(), work)
     }
 
     /// Like [`hook`](ShutdownHandle::hook), for work that blocks: it runs on a thread for blocking work.
     ///
     /// A thread cannot be aborted: when its time is up, it is left running and reported as overrun. Dropping the runtime
-    /// waits for it; [`Report::exit_process`] and the watchdog do not.
+    /// waits for it; [`Report::exit_process`] and the watchdog do not. A hook that no thread was free for is not started late:
+    /// it has begun when its phase ends, or it never does.
     ///
     /// # Errors
     ///
@@ -264,8 +267,7 @@ impl ShutdownHandle {
         F: FnOnce() -> Result<(), E> + Send + 'static,
         E: fmt::Display,
     {
-        let call = || work().map_err(|error| error.to_string());
-        let work = Work::Blocking(Box::new(call));
+        let work = Work::blocking(|| work().map_err(text_of));
         self.shared.hooks.register(when.into(), name.into(), work)
     }
 

@@ -1,16 +1,21 @@
 //! Hooks: when they start, what they may be refused for, and what stays inside them.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{pending, ready};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::panic_any;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lameduck::{
     HookError, Outcome, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator, ShutdownHandle,
 };
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -597,14 +602,20 @@ async fn blocking_hook_runs_on_a_thread_of_its_own() {
 async fn blocking_hook_that_overruns_is_left_running() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
-    let (release, block) = std::sync::mpsc::channel::<()>();
+    let (release, block) = mpsc::channel::<()>();
+    let (begins, begun) = oneshot::channel();
+    let flush = move || {
+        begins.send(()).unwrap();
+        block.recv().unwrap_or(());
+    };
     handle
-        .blocking_hook(Phase::Release, "flush", move || block.recv().unwrap_or(()))
+        .blocking_hook(Phase::Release, "flush", flush)
         .unwrap();
     let mut run = task::spawn(shutdown.run());
 
     handle.shutdown("test");
     assert_pending!(run.poll());
+    begun.await.unwrap();
     // By hand: the clock does not move on by itself while a thread blocks.
     tokio::time::advance(secs(28)).await;
     // A deadline gives what it ends one turn more.
@@ -630,4 +641,302 @@ async fn hook_never_runs_without_a_trigger() {
     sleep(secs(3600)).await;
 
     assert_pending!(run.poll());
+}
+
+/// A plan whose deadlines have all passed at T0.
+fn no_time() -> Plan {
+    let plan = Plan::builder().grace_period(Duration::ZERO);
+    plan.build().unwrap()
+}
+
+/// Runs many hooks in each phase of a plan without time, and ends the runtime. Every hook must have begun, or be reported as
+/// not started. Returns how many began.
+fn hooks_without_time(runtime: Runtime, hooks: usize) -> usize {
+    let shutdown = ShutdownCoordinator::new(no_time());
+    let mut begun = Vec::new();
+    for phase in Phase::ALL {
+        for number in 0..hooks {
+            let began = Arc::new(AtomicBool::new(false));
+            begun.push((format!("{phase} {number}"), Arc::clone(&began)));
+            let work = move || {
+                began.store(true, Ordering::Relaxed);
+                pending()
+            };
+            let name = format!("{phase} {number}");
+            shutdown.hook(phase, name, work).unwrap();
+        }
+    }
+    shutdown.handle().shutdown("test");
+
+    let report = runtime.block_on(shutdown.run());
+    // Ends the polls that are going on.
+    drop(runtime);
+
+    assert_eq!(report.hooks().count(), begun.len());
+    for (hook, (name, began)) in report.hooks().zip(&begun) {
+        assert_eq!(hook.name, *name);
+        let expected = match began.load(Ordering::Relaxed) {
+            true => Outcome::Overran,
+            false => Outcome::NotStarted,
+        };
+        assert_eq!(hook.outcome, expected, "{name}");
+        assert_eq!(hook.started.is_some(), expected == Outcome::Overran);
+    }
+    let begun = begun.iter();
+    begun
+        .filter(|(_, began)| began.load(Ordering::Relaxed))
+        .count()
+}
+
+#[test]
+fn hook_without_time_begins_or_is_not_started_on_many_threads() {
+    for _ in 0..10 {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_time().build();
+        hooks_without_time(runtime.unwrap(), 300);
+    }
+}
+
+#[test]
+fn hook_without_time_begins_or_is_not_started_on_one_thread() {
+    let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
+
+    assert_eq!(hooks_without_time(runtime(), 20), 20 * Phase::ALL.len());
+    hooks_without_time(runtime(), 300);
+}
+
+/// A paused clock, and one thread for blocking work, which is busy until the sender is dropped.
+fn busy_pool() -> (Runtime, mpsc::Sender<Infallible>) {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (free, busy) = mpsc::channel();
+    runtime.spawn_blocking(move || busy.recv().err());
+    (runtime, free)
+}
+
+#[test]
+fn blocking_hook_that_has_not_begun_by_its_deadline_never_begins() {
+    let (runtime, free) = busy_pool();
+    runtime.block_on(async {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        let began = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&began);
+        shutdown
+            .blocking_hook(Phase::Close, "flush", move || {
+                begins.store(true, Ordering::Relaxed);
+            })
+            .unwrap();
+        let mut run = task::spawn(shutdown.run());
+
+        handle.shutdown("test");
+        assert_pending!(run.poll());
+        tokio::time::advance(Plan::immediate().deadline(Phase::Close)).await;
+        let report = run.await;
+        assert_eq!(Arc::strong_count(&began), 1, "its closure is dropped");
+        drop(free);
+        // Whatever stood before this in the queue has had the thread.
+        spawn_blocking(|| {}).await.unwrap();
+
+        assert_eq!(outcome(&report, "flush"), Outcome::NotStarted);
+        let close = report.phase(Phase::Close).unwrap();
+        assert_eq!(close.hooks[0].started, None);
+        assert!(!began.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn timeout_of_a_blocking_hook_counts_from_when_it_begins() {
+    let (runtime, free) = busy_pool();
+    runtime.block_on(async {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        let when = Phase::Close.timeout(secs(1));
+        shutdown.blocking_hook(when, "flush", || {}).unwrap();
+        let mut run = task::spawn(shutdown.run());
+
+        handle.shutdown("test");
+        assert_pending!(run.poll());
+        tokio::time::advance(secs(5)).await;
+        // A timeout that ran already would be noticed here.
+        yield_now().await;
+        assert_pending!(run.poll());
+        drop(free);
+        let report = run.await;
+
+        assert_eq!(outcome(&report, "flush"), Outcome::Done);
+        let close = report.phase(Phase::Close).unwrap();
+        assert_eq!(close.hooks[0].started, Some(secs(5)));
+    });
+}
+
+/// Panics when it is dropped.
+struct Mine;
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        // A second panic at a time ends the process.
+        assert!(std::thread::panicking(), "dropped");
+    }
+}
+
+/// Panics when it is printed.
+struct Unprintable;
+
+impl fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("printed")
+    }
+}
+
+impl Future for Mine {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_panics_when_it_is_dropped_is_over_at_its_timeout() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let mine = Mine;
+    let hangs = async move || {
+        let _mine = mine;
+        pending::<()>().await;
+    };
+    shutdown
+        .hook(Phase::Release.timeout(secs(1)), "hangs", hangs)
+        .unwrap();
+    shutdown.hook(Phase::Exit, "flush", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let release = report.phase(Phase::Release).unwrap();
+    assert_eq!(release.took, secs(1));
+    assert_eq!(release.hooks[0].outcome, Outcome::Overran);
+    assert_eq!(release.hooks[0].took, secs(1));
+    assert_eq!(outcome(&report, "flush"), Outcome::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_panics_when_it_is_dropped_at_its_phase_deadline_overran() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let mine = Mine;
+    let hangs = async move || {
+        let _mine = mine;
+        pending::<()>().await;
+    };
+    shutdown.hook(Phase::Release, "hangs", hangs).unwrap();
+    shutdown.hook(Phase::Exit, "flush", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "hangs"), Outcome::Overran);
+    assert_eq!(outcome(&report, "flush"), Outcome::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_panics_when_it_is_dropped_at_its_end_panicked() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.hook(Phase::Release, "returns", || Mine).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let panicked = Outcome::Panicked("dropped".to_owned());
+    assert_eq!(outcome(&report, "returns"), panicked);
+    assert!(report.took < secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_never_ran_and_panics_when_it_is_dropped_stops_nothing() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.hook(Phase::Close, "endless", pending).unwrap();
+    for name in ["behind", "as well"] {
+        let mine = Mine;
+        let behind = async move || drop(mine);
+        shutdown
+            .hook(Phase::Close.after("endless"), name, behind)
+            .unwrap();
+    }
+    let mine = Mine;
+    shutdown
+        .blocking_hook(Phase::Close.after("endless"), "thread", || drop(mine))
+        .unwrap();
+    shutdown.hook(Phase::Exit, "flush", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    for name in ["behind", "as well", "thread"] {
+        assert_eq!(outcome(&report, name), Outcome::NotStarted);
+    }
+    assert_eq!(outcome(&report, "flush"), Outcome::Done);
+}
+
+#[test]
+fn refused_hook_that_panics_when_it_is_dropped_is_an_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let mine = Mine;
+
+    let refused = shutdown.hook(Phase::Close.after("nobody"), "pool", async || drop(mine));
+
+    assert!(matches!(refused, Err(HookError::UnknownAfter { .. })));
+}
+
+#[test]
+fn dropped_coordinator_drops_its_hooks_without_a_panic() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    for name in ["one", "two"] {
+        let mine = Mine;
+        shutdown
+            .hook(Phase::Close, name, async move || drop(mine))
+            .unwrap();
+    }
+
+    drop(shutdown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_whose_error_cannot_be_printed_has_failed() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .try_hook(Phase::Close, "async", async || Err(Unprintable))
+        .unwrap();
+    shutdown
+        .try_blocking_hook(Phase::Close, "thread", || Err(Unprintable))
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let failed = Outcome::Failed("an error that panicked when it was printed: printed".to_owned());
+    assert_eq!(outcome(&report, "async"), failed);
+    assert_eq!(outcome(&report, "thread"), failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn panic_whose_payload_panics_when_it_is_dropped_stays_in_the_hook() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(Phase::Close, "async", async || panic_any(Mine))
+        .unwrap();
+    shutdown
+        .blocking_hook(Phase::Close, "thread", || panic_any(Mine))
+        .unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let panicked = Outcome::Panicked("no message".to_owned());
+    assert_eq!(outcome(&report, "async"), panicked);
+    assert_eq!(outcome(&report, "thread"), panicked);
+    assert!(report.took < secs(1));
 }

@@ -1,7 +1,9 @@
 //! Background tasks: told at T0, waited for in Drain, and a trigger when they fail.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::pending;
+use std::panic::panic_any;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -308,4 +310,88 @@ async fn task_that_waits_for_the_report_is_ended_by_the_deadline() {
 
     assert_eq!(report.tasks[0].outcome, Outcome::Overran);
     assert_eq!(report.took, Plan::immediate().deadline(Phase::Release));
+}
+
+/// Panics when it is dropped.
+struct Mine;
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        // A second panic at a time ends the process.
+        assert!(std::thread::panicking(), "dropped");
+    }
+}
+
+/// Panics when it is printed.
+struct Unprintable;
+
+impl fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("printed")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_whose_error_cannot_be_printed_is_a_trigger() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .try_task("importer", async |_| Err(Unprintable))
+        .unwrap();
+
+    let report = timeout(secs(60), shutdown.run()).await.unwrap();
+
+    assert_eq!(
+        report.reason.to_string(),
+        "task `importer` failed: an error that panicked when it was printed: printed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn panic_whose_payload_panics_when_it_is_dropped_is_a_trigger() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .task("importer", async |_| panic_any(Mine))
+        .unwrap();
+
+    let report = timeout(secs(60), shutdown.run()).await.unwrap();
+
+    assert_eq!(
+        report.reason.to_string(),
+        "task `importer` failed: no message"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_panics_when_it_is_aborted_overran() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let mine = Mine;
+    let importer = async move |_| {
+        let _mine = mine;
+        pending::<()>().await;
+    };
+    shutdown.task("importer", importer).unwrap();
+    shutdown.hook(Phase::Exit, "flush", async || {}).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.tasks[0].outcome, Outcome::Overran);
+    assert!(report.hooks().all(|hook| hook.outcome == Outcome::Done));
+}
+
+#[test]
+fn refused_task_that_panics_when_it_is_dropped_is_an_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let refused = |mine: Mine| shutdown.task("importer", async move |_| drop(mine));
+
+    let no_runtime = refused(Mine);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    shutdown.task("importer", |_| pending()).unwrap();
+    let duplicate = refused(Mine);
+
+    assert!(matches!(no_runtime, Err(TaskError::NoRuntime { .. })));
+    assert!(matches!(duplicate, Err(TaskError::Duplicate { .. })));
 }

@@ -1,13 +1,13 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::work::Work;
+use super::work::{Begun, Place, Work};
 use super::{HookError, When};
 use crate::phase::Phase;
 use crate::report::{HookReport, Outcome};
@@ -18,12 +18,16 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) struct Hooks {
     book: Mutex<Book>,
     /// A hook has been registered.
-    pub(super) added: Notify,
+    pub(super) changed: Notify,
 }
 
+/// A hook's number. They rise in the order in which hooks are registered.
+pub(crate) type HookId = u64;
+
 #[derive(Default)]
-pub(super) struct Book {
-    entries: Vec<Entry>,
+pub(crate) struct Book {
+    entries: BTreeMap<HookId, Entry>,
+    next: HookId,
     /// How many phases, counted from the first, take no hooks any more.
     over: usize,
 }
@@ -31,24 +35,22 @@ pub(super) struct Book {
 struct Entry {
     name: String,
     phase: Phase,
-    after: Vec<usize>,
+    after: Vec<HookId>,
     timeout: Option<Duration>,
+    /// There until the hook begins or is over.
+    work: Option<Work>,
     state: State,
     /// There while its work is: also when it has overrun and goes on.
     alive: Weak<()>,
 }
 
-/// A hook whose turn has come.
-pub(super) struct Due {
-    pub(super) at: usize,
-    pub(super) work: Work,
-    pub(super) timeout: Option<Duration>,
-    pub(super) alive: Arc<()>,
-}
-
 enum State {
-    Waiting(Work),
-    Running { since: Instant },
+    Waiting,
+    /// Its turn has come, and it has not begun: its task, or its thread, has not run yet.
+    Due,
+    Running {
+        since: Instant,
+    },
     Over(Ended),
 }
 
@@ -66,22 +68,31 @@ impl Hooks {
         // The lock is free again: what a refused hook owns may come back here when it is dropped.
         drop(work);
         registered?;
-        self.added.notify_one();
+        self.changed.notify_one();
         Ok(())
+    }
+
+    /// Takes the work of a hook that is due, which begins thereby. `None` when its phase has ended.
+    pub(crate) fn begin(&self, id: HookId) -> Option<Begun> {
+        self.book().begin(id)
     }
 
     /// The hooks that are running now, for a watchdog that must not wait.
     #[cfg(feature = "signal")]
     pub(crate) fn try_running(&self) -> Option<Vec<String>> {
         let book = self.book.try_lock().ok()?;
-        let running = book.entries.iter().filter_map(|entry| match &entry.state {
-            State::Running { .. } => Some(entry.name.clone()),
-            State::Over(ended) if ended.outcome == Outcome::Overran => {
-                let goes_on = entry.alive.strong_count() > 0;
-                goes_on.then(|| format!("{} (overran)", entry.name))
-            }
-            State::Waiting(_) | State::Over(_) => None,
-        });
+        let running = book
+            .entries
+            .values()
+            .filter_map(|entry| match &entry.state {
+                State::Due => Some(format!("{} (has not begun)", entry.name)),
+                State::Running { .. } => Some(entry.name.clone()),
+                State::Over(ended) if ended.outcome == Outcome::Overran => {
+                    let goes_on = entry.alive.strong_count() > 0;
+                    goes_on.then(|| format!("{} (overran)", entry.name))
+                }
+                State::Waiting | State::Over(_) => None,
+            });
         Some(running.collect())
     }
 
@@ -89,7 +100,7 @@ impl Hooks {
     pub(crate) fn reports(&self, phase: Phase, t0: Instant) -> Vec<HookReport> {
         self.book()
             .entries
-            .iter()
+            .values()
             .filter(|entry| entry.phase == phase)
             .filter_map(|entry| match &entry.state {
                 State::Over(ended) => Some(HookReport {
@@ -98,7 +109,7 @@ impl Hooks {
                     took: ended.took,
                     outcome: ended.outcome.clone(),
                 }),
-                State::Waiting(_) | State::Running { .. } => None,
+                State::Waiting | State::Due | State::Running { .. } => None,
             })
             .collect()
     }
@@ -107,7 +118,7 @@ impl Hooks {
     pub(crate) fn asked(&self, phase: Phase, planned: Duration) -> Duration {
         let book = self.book();
         let mut ends = HashMap::new();
-        for (at, entry) in book.entries.iter().enumerate() {
+        for (at, entry) in &book.entries {
             if entry.phase != phase {
                 continue;
             }
@@ -126,7 +137,7 @@ impl Hooks {
         drop(emptied);
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -147,78 +158,88 @@ impl Book {
         if phase.index() < self.over {
             return Err(HookError::PhaseOver { name, phase });
         }
-        if self.entries.iter().any(|entry| entry.name == name) {
+        if self.entries.values().any(|entry| entry.name == name) {
             return Err(HookError::Duplicate { name });
         }
         let after = after
             .into_iter()
             .map(|after| self.find(phase, &name, after))
             .collect::<Result<_, _>>()?;
-        self.entries.push(Entry {
+        let entry = Entry {
             name,
             phase,
             after,
             timeout,
-            state: State::Waiting(work.take().expect("a hook is registered once")),
+            work: work.take(),
+            state: State::Waiting,
             alive: Weak::new(),
-        });
+        };
+        self.entries.insert(self.next, entry);
+        self.next += 1;
         Ok(())
     }
 
-    fn find(&self, phase: Phase, name: &str, after: String) -> Result<usize, HookError> {
+    fn find(&self, phase: Phase, name: &str, after: String) -> Result<HookId, HookError> {
         let name = || name.to_owned();
-        match self.entries.iter().position(|entry| entry.name == after) {
+        match self.entries.iter().find(|(_, entry)| entry.name == after) {
             None => Err(HookError::UnknownAfter {
                 name: name(),
                 after,
             }),
-            Some(at) if self.entries[at].phase != phase => Err(HookError::AfterOtherPhase {
+            Some((_, other)) if other.phase != phase => Err(HookError::AfterOtherPhase {
                 name: name(),
                 after,
-                phase: self.entries[at].phase,
+                phase: other.phase,
             }),
-            Some(at) => Ok(at),
+            Some((&id, _)) => Ok(id),
         }
     }
 
     /// Whether hooks of `phase`, or of one before it, are not over yet.
     pub(super) fn unfinished(&self, phase: Phase) -> bool {
         self.entries
-            .iter()
-            .any(|entry| entry.phase <= phase && !matches!(entry.state, State::Over(_)))
+            .values()
+            .any(|entry| entry.phase <= phase && !entry.is_over())
     }
 
-    /// Takes the work of every hook whose turn has come, in the order in which they were registered.
-    pub(super) fn due(&mut self, phase: Phase) -> Vec<Due> {
+    /// The hooks whose turn has come, in the order in which they were registered, and where to run each. From now on they are
+    /// due: their work stays here until they [`begin`](Book::begin).
+    pub(crate) fn due(&mut self, phase: Phase) -> Vec<(HookId, Place)> {
+        let over = |id: &HookId| self.entries[id].is_over();
         let turn = |entry: &Entry| {
             entry.phase <= phase
-                && matches!(entry.state, State::Waiting(_))
-                && entry
-                    .after
-                    .iter()
-                    .all(|&at| matches!(self.entries[at].state, State::Over(_)))
+                && matches!(entry.state, State::Waiting)
+                && entry.after.iter().all(over)
         };
-        let due: Vec<usize> = (0..self.entries.len())
-            .filter(|&at| turn(&self.entries[at]))
+        let due: Vec<HookId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| turn(entry))
+            .map(|(&id, _)| id)
             .collect();
         due.into_iter()
-            .filter_map(|at| {
-                let entry = &mut self.entries[at];
-                let since = Instant::now();
-                let state = std::mem::replace(&mut entry.state, State::Running { since });
-                let State::Waiting(work) = state else {
-                    return None;
-                };
-                let alive = Arc::new(());
-                entry.alive = Arc::downgrade(&alive);
-                Some(Due {
-                    at,
-                    work,
-                    timeout: entry.timeout,
-                    alive,
-                })
+            .filter_map(|id| {
+                let entry = self.entries.get_mut(&id)?;
+                entry.state = State::Due;
+                Some((id, entry.work.as_ref()?.place()))
             })
             .collect()
+    }
+
+    /// Takes the work of a hook that is due, which begins thereby. `None` when its phase has ended.
+    fn begin(&mut self, id: HookId) -> Option<Begun> {
+        let entry = self.entries.get_mut(&id)?;
+        let work = entry.work.take()?;
+        let since = Instant::now();
+        let alive = Arc::new(());
+        entry.state = State::Running { since };
+        entry.alive = Arc::downgrade(&alive);
+        Some(Begun {
+            name: entry.name.clone(),
+            work,
+            timeout: entry.timeout,
+            alive,
+        })
     }
 
     /// Takes no more hooks for `phase`.
@@ -228,59 +249,70 @@ impl Book {
 
     /// Ends every hook up to `phase` that is not over, and takes no more for it: in one step, or a hook that came in between
     /// would be ended by nobody.
-    pub(super) fn expire(&mut self, phase: Phase) -> Vec<(usize, Farewell)> {
+    pub(crate) fn expire(&mut self, phase: Phase) -> Vec<(HookId, Farewell)> {
         self.close(phase);
-        let mut ended = Vec::new();
-        for at in 0..self.entries.len() {
-            let entry = &self.entries[at];
-            if entry.phase > phase {
-                continue;
-            }
-            let outcome = match entry.state {
-                State::Waiting(_) => Outcome::NotStarted,
-                State::Running { .. } | State::Over(_) => Outcome::Overran,
-            };
-            if let Some(farewell) = self.end(at, outcome) {
-                ended.push((at, farewell));
-            }
-        }
+        let entries = self.entries.iter();
+        let ended: Vec<HookId> = entries
+            .filter(|(_, entry)| entry.phase <= phase)
+            .map(|(&id, _)| id)
+            .collect();
         ended
+            .into_iter()
+            .filter_map(|id| Some((id, self.end(id, Outcome::Overran)?)))
+            .collect()
     }
 
-    /// Notes how a hook ended. What came first stays: an overrun hook that still returns changes nothing.
-    pub(super) fn end(&mut self, at: usize, outcome: Outcome) -> Option<Farewell> {
-        let entry = &mut self.entries[at];
-        let since = match entry.state {
+    /// Notes how a hook ended; what has not begun was not started. What came first stays: an overrun hook that still returns
+    /// changes nothing.
+    pub(super) fn end(&mut self, id: HookId, outcome: Outcome) -> Option<Farewell> {
+        let entry = self.entries.get_mut(&id)?;
+        let (since, outcome) = match entry.state {
             State::Over(_) => return None,
-            State::Running { since } => Some(since),
-            State::Waiting(_) => None,
+            State::Running { since } => (Some(since), outcome),
+            State::Waiting | State::Due => (None, Outcome::NotStarted),
         };
         let ended = Ended {
             since,
             took: since.map_or(Duration::ZERO, |since| since.elapsed()),
             outcome,
         };
+        entry.state = State::Over(ended.clone());
         Some(Farewell {
             name: entry.name.clone(),
             phase: entry.phase,
-            ended: ended.clone(),
-            _work: std::mem::replace(&mut entry.state, State::Over(ended)),
+            ended,
+            work: entry.work.take(),
         })
     }
 }
 
+impl Entry {
+    const fn is_over(&self) -> bool {
+        matches!(self.state, State::Over(_))
+    }
+}
+
 /// A hook that has just ended: what to log, and what to drop, once the lock is free.
-pub(super) struct Farewell {
+pub(crate) struct Farewell {
     name: String,
     phase: Phase,
     ended: Ended,
-    _work: State,
+    /// That of a hook that never began.
+    work: Option<Work>,
 }
 
 impl Farewell {
+    #[cfg(all(test, lameduck_loom))]
+    pub(crate) const fn never_began(&self) -> bool {
+        self.work.is_some()
+    }
+
     pub(super) fn say(self) {
         let Farewell {
-            name, phase, ended, ..
+            name,
+            phase,
+            ended,
+            work,
         } = self;
         let took_ms = ended.took.as_millis() as u64;
         match ended.outcome {
@@ -290,6 +322,9 @@ impl Farewell {
             outcome => {
                 tracing::warn!(target: "lameduck", hook = %name, %phase, took_ms, "hook {outcome}");
             }
+        }
+        if let Some(work) = work {
+            work.discard(&name);
         }
     }
 }

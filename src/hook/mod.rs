@@ -1,7 +1,7 @@
 //! Named hooks: what an application wants done in a phase.
 //!
 //! Hooks of a phase run together, each in a task of its own, at most once. A hook's panic, error or overrun stays in that
-//! hook and goes into the report.
+//! hook and goes into the report; so does a panic when what it owns is dropped, or when its error is printed.
 
 mod book;
 mod runner;
@@ -49,7 +49,9 @@ impl When {
         self
     }
 
-    /// Gives the hook so long at most, counted from its start. Its phase's deadline bounds it in any case.
+    /// Gives the hook so long at most, counted from when it begins: when its future is polled for the first time, or, for a
+    /// [blocking hook](crate::ShutdownHandle::blocking_hook), when its closure is called on its thread. Its phase's deadline
+    /// bounds it in any case.
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self

@@ -4,18 +4,23 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinError, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use super::book::{Farewell, Hooks};
+use super::book::{Farewell, HookId, Hooks};
+use super::work::Place;
 use crate::phase::Phase;
 use crate::report::Outcome;
+
+/// How a hook's task ended; without an outcome if the hook never began.
+type Ended = (HookId, Option<Outcome>);
 
 /// Runs the hooks of one coordinator, phase by phase. Dropping it aborts those that run.
 pub(crate) struct Runner {
     hooks: Arc<Hooks>,
-    tasks: JoinSet<(usize, Outcome)>,
-    aborts: HashMap<usize, AbortHandle>,
+    tasks: JoinSet<Ended>,
+    aborts: HashMap<HookId, AbortHandle>,
 }
 
 impl Runner {
@@ -40,8 +45,8 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = &mut condition, if !holds => holds = true,
-                Some(ended) = self.tasks.join_next() => self.note(ended.ok()),
-                () = self.hooks.added.notified() => {}
+                Some(ended) = self.tasks.join_next() => self.note(ended),
+                () = self.hooks.changed.notified() => {}
             }
         }
     }
@@ -61,14 +66,15 @@ impl Runner {
         self.hooks.book().close(phase);
     }
 
-    /// Ends a phase's registration, and drops the futures of all hooks up to it that are not over.
+    /// Ends a phase's registration, and drops the futures of all hooks up to it that are not over. A hook that has not begun
+    /// never does.
     pub(crate) fn expire(&mut self, phase: Phase) {
         while let Some(ended) = self.tasks.try_join_next() {
-            self.note(ended.ok());
+            self.note(ended);
         }
         let ended = self.hooks.book().expire(phase);
-        for (at, farewell) in ended {
-            if let Some(abort) = self.aborts.remove(&at) {
+        for (id, farewell) in ended {
+            if let Some(abort) = self.aborts.remove(&id) {
                 abort.abort();
             }
             farewell.say();
@@ -77,24 +83,63 @@ impl Runner {
 
     fn start(&mut self, phase: Phase) {
         let due = self.hooks.book().due(phase);
-        for due in due {
-            let run = due.work.run(due.alive);
+        for (id, place) in due {
+            let hooks = Arc::clone(&self.hooks);
             let abort = self.tasks.spawn(async move {
-                let outcome = match due.timeout {
-                    None => run.await,
-                    Some(limit) => timeout(limit, run).await.unwrap_or(Outcome::Overran),
+                let outcome = match place {
+                    Place::Task => in_its_task(&hooks, id).await,
+                    Place::Thread => on_a_thread(hooks, id).await,
                 };
-                (due.at, outcome)
+                (id, outcome)
             });
-            self.aborts.insert(due.at, abort);
+            self.aborts.insert(id, abort);
         }
     }
 
-    fn note(&mut self, ended: Option<(usize, Outcome)>) {
-        if let Some((at, outcome)) = ended {
-            self.aborts.remove(&at);
-            let ended = self.hooks.book().end(at, outcome);
-            ended.into_iter().for_each(Farewell::say);
-        }
+    fn note(&mut self, ended: Result<Ended, JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(error) => match self.whose(&error) {
+                Some(id) => (id, None),
+                // Aborted at its phase's end, and noted there.
+                None => return,
+            },
+        };
+        self.aborts.remove(&id);
+        let outcome = outcome.unwrap_or(Outcome::Overran);
+        let farewell = self.hooks.book().end(id, outcome);
+        farewell.into_iter().for_each(Farewell::say);
     }
+
+    /// The hook whose task was cancelled with its runtime.
+    fn whose(&self, error: &JoinError) -> Option<HookId> {
+        let mut aborts = self.aborts.iter();
+        let (id, _) = aborts.find(|(_, abort)| abort.id() == error.id())?;
+        Some(*id)
+    }
+}
+
+async fn in_its_task(hooks: &Hooks, id: HookId) -> Option<Outcome> {
+    // The first poll: whoever ends the phase before it finds the work in the book.
+    let begun = hooks.begin(id)?;
+    Some(begun.run().await)
+}
+
+async fn on_a_thread(hooks: Arc<Hooks>, id: HookId) -> Option<Outcome> {
+    let (begins, began) = oneshot::channel();
+    let thread = spawn_blocking(move || {
+        // Not before it has a thread: it may have waited for one for longer than its phase lasts.
+        let begun = hooks.begin(id)?;
+        let _ = begins.send(begun.timeout);
+        Some(begun.call())
+    });
+    // An error when it never begins.
+    let returned = match began.await.ok()? {
+        None => thread.await,
+        Some(limit) => match timeout(limit, thread).await {
+            Ok(returned) => returned,
+            Err(_) => return Some(Outcome::Overran),
+        },
+    };
+    returned.ok()?
 }

@@ -1,11 +1,13 @@
-//! A hook that is registered while its phase runs, or ends.
+//! A hook that is registered, or begins, while its phase runs, or ends.
 
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::time::Instant;
+
 use super::{Seen, block_on_with, model, no_time, runtime, settle, spawn};
-use crate::hook::HookError;
+use crate::hook::{HookError, Hooks, Work};
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::report::{Outcome, Report};
@@ -124,7 +126,7 @@ fn registered_at_the_deadline(phase: Phase, taken: &'static Seen, refused: &'sta
             taken.note();
             assert_eq!(outcomes.len(), 1, "it is lost: {report}");
             assert!(ran <= 1);
-            assert!(ran == 1 || outcomes[0] != Outcome::Done);
+            assert_eq!(ran == 0, outcomes[0] == Outcome::NotStarted);
         } else {
             refused.note();
             assert_eq!((outcomes.len(), ran), (0, 0));
@@ -149,4 +151,47 @@ fn hook_at_the_deadline_of_the_last_phase_is_in_the_report_or_refused() {
     static REFUSED: Seen = Seen::new("refused after Exit's deadline");
 
     registered_at_the_deadline(Phase::Exit, &TAKEN, &REFUSED);
+}
+
+/// A hook that is due begins, or its phase ends: one of the two has the work, and the report agrees.
+#[test]
+fn hook_that_is_due_begins_or_is_not_started() {
+    static BEGUN: Seen = Seen::new("begun before its phase ended");
+    static EXPIRED: Seen = Seen::new("not begun when its phase ended");
+
+    model(|| {
+        let hooks = Arc::new(Hooks::default());
+        let t0 = Instant::now();
+        let work = Work::future(|| Box::pin(pending()));
+        hooks
+            .register(Phase::Close.into(), LATE.to_owned(), work)
+            .unwrap();
+        let due = hooks.book().due(Phase::Close);
+        let [(id, _)] = due[..] else {
+            panic!("{} hooks are due", due.len())
+        };
+        let beginner = spawn({
+            let hooks = Arc::clone(&hooks);
+            move || hooks.begin(id).is_some()
+        });
+
+        let ended = hooks.book().expire(Phase::Close);
+        let begun = beginner.join().unwrap();
+
+        assert_eq!(ended.len(), 1, "it is ended once");
+        let reports = hooks.reports(Phase::Close, t0);
+        assert_eq!(reports[0].started.is_some(), begun);
+        let dropped = ended[0].1.never_began();
+        assert!(begun != dropped, "one of the two has the work");
+        if begun {
+            BEGUN.note();
+            assert_eq!(reports[0].outcome, Outcome::Overran);
+        } else {
+            EXPIRED.note();
+            assert_eq!(reports[0].outcome, Outcome::NotStarted);
+        }
+        assert!(hooks.begin(id).is_none(), "it begins once");
+    });
+    BEGUN.check();
+    EXPIRED.check();
 }

@@ -175,7 +175,7 @@ pub enum Outcome {
     Panicked(String),
     /// Its time was up first; its future was dropped, or, if it blocks a thread, left running.
     Overran,
-    /// Its turn never came: what it had to come after was not over in time.
+    /// It had not begun when its phase ended, and never will: what it comes after was not over, or nothing was free to run it.
     NotStarted,
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use self::roster::Refused;
 use crate::handle::{Reached, ShutdownHandle};
 use crate::in_flight::Class;
-use crate::panic::contain;
+use crate::panic::{contain, text_of};
 use crate::phase::Phase;
 use crate::reason::Reason;
 use crate::report::Outcome;
@@ -87,9 +87,9 @@ impl ShutdownHandle {
         let spawned = runtime.spawn({
             let name = name.clone();
             async move {
-                let outcome = match contain(|| work(cx)).await {
+                let outcome = match contain(format!("task `{name}`"), || work(cx)).await {
                     Ok(Ok(())) => Outcome::Done,
-                    Ok(Err(error)) => Outcome::Failed(error.to_string()),
+                    Ok(Err(error)) => Outcome::Failed(text_of(error)),
                     Err(message) => Outcome::Panicked(message),
                 };
                 handle.task_over(name, outcome);

@@ -139,7 +139,7 @@ impl<X, H> Server<X, H> {
                     spawner.spawn(L::ends(&io), io, peer);
                 }
             };
-            let accepted = contain(accept).await;
+            let accepted = contain("an accept loop", accept).await;
             running.over = true;
             if let Err(panic) = accepted {
                 running.group.server_failed(&running.name, panic);

@@ -316,15 +316,11 @@ impl HookCase<'_> {
             "`{}` never began; its turn came at {turn:?}, its time ended at {end:?}",
             self.name()
         );
-        let started = match self.report.outcome {
-            Outcome::NotStarted => None,
-            // Its task was started, and never had its turn.
-            Outcome::Overran => Some(end - self.case.t0),
-            _ => Some(Duration::MAX),
-        };
         rule!(
             "a hook that never began was not started",
-            self.report.started == started && self.report.took.is_zero(),
+            self.report.outcome == Outcome::NotStarted
+                && self.report.started.is_none()
+                && self.report.took.is_zero(),
             "`{}` {}, started at {:?}",
             self.name(),
             self.report.outcome,

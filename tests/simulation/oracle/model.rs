@@ -16,6 +16,8 @@ pub(super) struct Model {
     pub(super) listeners: BTreeSet<Id>,
     /// The hooks that were accepted and are not over.
     hooks: BTreeMap<Id, Phase>,
+    /// Those that have begun.
+    begun: BTreeSet<Id>,
     /// Whether somebody said that requests are served here,
     serving: bool,
     /// whether it did once while nobody said that it is not ready,
@@ -83,7 +85,14 @@ impl Model {
             What::HookRegistered(id, Ok(())) => {
                 self.hooks.insert(*id, specs.hooks[id].phase);
             }
-            What::Returned(Actor::Hook(id), _) | What::Dropped(Actor::Hook(id)) => {
+            What::Began(Actor::Hook(id)) => {
+                self.begun.insert(*id);
+            }
+            What::Returned(Actor::Hook(id), _) => {
+                self.hooks.remove(id);
+            }
+            // What never began is dropped because its phase ends.
+            What::Dropped(Actor::Hook(id)) if self.begun.contains(id) => {
                 self.hooks.remove(id);
             }
             What::TaskStarted(id, Ok(())) => {
