@@ -8,8 +8,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lameduck::{Kind, Outcome, Phase, PhaseOutcome, Plan, Reason, ShutdownCoordinator, TaskError};
+use lameduck::{
+    Kind, Outcome, Phase, PhaseOutcome, Plan, Reason, Report, ShutdownCoordinator, TaskContext,
+    TaskError,
+};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -385,13 +390,141 @@ fn refused_task_that_panics_when_it_is_dropped_is_an_error() {
     let refused = |mine: Mine| shutdown.task("importer", async move |_| drop(mine));
 
     let no_runtime = refused(Mine);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = Builder::new_current_thread().build().unwrap();
     let _inside = runtime.enter();
     shutdown.task("importer", |_| pending()).unwrap();
     let duplicate = refused(Mine);
 
     assert!(matches!(no_runtime, Err(TaskError::NoRuntime { .. })));
     assert!(matches!(duplicate, Err(TaskError::Duplicate { .. })));
+}
+
+/// Runs tasks of one name, one after the other.
+async fn one_after_the_other(shutdown: &ShutdownCoordinator, tasks: u64) {
+    for number in 0..tasks {
+        let (ends, ended) = oneshot::channel();
+        let work = async move |_| ends.send(number).unwrap();
+        shutdown.task("job", work).unwrap();
+        ended.await.unwrap();
+        // Its name is free when it has returned, and its future is dropped.
+        yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_can_be_used_again_when_its_task_is_over() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+
+    one_after_the_other(&shutdown, 2).await;
+    shutdown
+        .task("job", async |cx| cx.stop_requested().await)
+        .unwrap();
+    let taken = shutdown.task("job", async |_| unreachable!());
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert!(matches!(taken, Err(TaskError::Duplicate { .. })));
+    assert_eq!(report.tasks.len(), 1);
+    assert!(report.is_clean());
+}
+
+#[test]
+fn name_can_be_used_again_when_its_runtime_went_away() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let runtime = || Builder::new_current_thread().build().unwrap();
+    let first = runtime();
+    let second = runtime();
+
+    first.block_on(async { shutdown.task("job", |_| pending()).unwrap() });
+    drop(first);
+    let again = second.block_on(async { shutdown.task("job", |_| pending()) });
+
+    again.unwrap();
+    assert_eq!(shutdown.handle().in_flight(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_lists_tasks_that_ran_at_the_trigger_and_counts_those_that_were_done() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.task("done", async |_| {}).unwrap();
+    shutdown
+        .task("running", async |cx| cx.stop_requested().await)
+        .unwrap();
+    yield_now().await;
+    let handle = shutdown.handle();
+    let late = async move || handle.task("late", async |_| {});
+    shutdown.try_hook(Phase::Drain, "starts", late).unwrap();
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    let listed: Vec<_> = report.tasks.iter().map(|task| &*task.name).collect();
+    assert_eq!(listed, ["running", "late"]);
+    assert_eq!(report.tasks_total, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hundred_thousand_tasks_that_were_done_are_only_counted() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+
+    one_after_the_other(&shutdown, 100_000).await;
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.tasks_total, 100_000);
+    assert_eq!(report.tasks.len(), 0);
+    assert!(report.to_string().len() < 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_lists_a_hundred_tasks_at_most_and_the_failures_first() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    for number in 0..Report::MOST_TASKS {
+        let name = format!("done {number}");
+        shutdown
+            .task(name, async |cx| cx.stop_requested().await)
+            .unwrap();
+    }
+    for number in 0..60 {
+        let failing = async |cx: TaskContext| {
+            cx.stop_requested().await;
+            sleep(secs(1)).await;
+            Err("no")
+        };
+        shutdown
+            .try_task(format!("failed {number}"), failing)
+            .unwrap();
+        shutdown
+            .task(format!("endless {number}"), |_| pending())
+            .unwrap();
+    }
+
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.tasks_total, 220);
+    assert_eq!(report.tasks.len(), Report::MOST_TASKS);
+    assert!(report.tasks.iter().all(|task| !task.outcome.is_done()));
+    assert_eq!(report.tasks[0].name, "failed 0");
+    assert_eq!(report.tasks[1].name, "endless 0");
+    assert!(!report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_tasks_at_once_cost_each_what_the_first_one_costs() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let begun = std::time::Instant::now();
+
+    for number in 0..60_000 {
+        shutdown
+            .task(number.to_string(), async |cx| cx.stop_requested().await)
+            .unwrap();
+    }
+    let took = begun.elapsed();
+    shutdown.handle().shutdown("test");
+    let report = shutdown.run().await;
+
+    // A search through all of them takes minutes.
+    assert!(took < secs(20), "{took:?}");
+    assert!(report.is_clean());
 }

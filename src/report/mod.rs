@@ -41,8 +41,12 @@ pub struct Report {
     pub budget: Duration,
     /// Every phase that began, in order.
     pub phases: Vec<PhaseReport>,
-    /// Every background task, in the order in which they were started.
+    /// The background tasks that were running at the trigger, began after it, or did not end as they should, in the order in
+    /// which they were started; at most [`Report::MOST_TASKS`]. If there were more, those that ended as they should are left
+    /// out first.
     pub tasks: Vec<TaskReport>,
+    /// How many background tasks were started, listed or not.
+    pub tasks_total: u64,
     /// The requests that arrived after the trigger.
     pub traffic: Traffic,
     /// The connections that were open after the trigger.
@@ -62,6 +66,8 @@ impl Report {
     pub const EXIT_WATCHDOG: u8 = exit_policy::WATCHDOG;
     /// The process's exit code after a second SIGINT.
     pub const EXIT_FORCED: u8 = exit_policy::FORCED;
+    /// How many background tasks are listed at most.
+    pub const MOST_TASKS: usize = 100;
 
     /// Whether nothing was lost: no request cut, no hook or task failed or overran, and no failure was the reason.
     ///

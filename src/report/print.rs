@@ -237,6 +237,7 @@ mod tests {
                 left_behind_total: more.max(1),
             }],
             tasks: tasks.into(),
+            tasks_total: 3,
             exit: ExitPolicy::new(),
             traffic: Traffic {
                 served,

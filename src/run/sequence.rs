@@ -256,6 +256,7 @@ impl Sequence {
             budget: self.shared.plan.budget(),
             phases,
             tasks: self.shared.roster.reports(),
+            tasks_total: self.shared.roster.total(),
             traffic: Traffic {
                 served: arrivals.served,
                 refused: arrivals.refused,

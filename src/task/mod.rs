@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use self::roster::Refused;
+use self::roster::{Refused, TaskId};
 use crate::handle::{Reached, ShutdownHandle};
-use crate::in_flight::Class;
-use crate::panic::{contain, text_of};
+use crate::in_flight::{Class, Ticket};
+use crate::panic::{Kept, contain, text_of};
 use crate::phase::Phase;
 use crate::reason::Reason;
 use crate::report::Outcome;
@@ -43,6 +43,47 @@ impl ShutdownHandle {
     /// # }
     /// ```
     ///
+    /// The name is taken until the task is over. Then another task may have it. A task that its runtime drops is over, too,
+    /// and has [overrun](Outcome::Overran).
+    ///
+    /// # Starting again
+    ///
+    /// A task that fails triggers the shutdown. If its work may fail and be tried again, try it again inside the task: which
+    /// errors are worth that, and how long to wait in between, only the application knows. Through all attempts it stays one
+    /// task, which the shutdown tells, waits for and names once.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lameduck::{Plan, ShutdownCoordinator, TaskContext};
+    /// # use std::sync::atomic::{AtomicUsize, Ordering};
+    /// # static ATTEMPTS: AtomicUsize = AtomicUsize::new(0);
+    /// # async fn import(cx: &TaskContext) -> Result<(), &'static str> {
+    /// #     if ATTEMPTS.fetch_add(1, Ordering::Relaxed) < 2 { return Err("no connection"); }
+    /// #     cx.handle().shutdown("example");
+    /// #     Ok(cx.stop_requested().await)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), lameduck::TaskError> {
+    /// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    /// # let handle = shutdown.handle();
+    /// handle.task("importer", |cx| async move {
+    ///     while let Err(error) = import(&cx).await {
+    ///         tracing::warn!(%error, "the importer failed, and starts again in 1 s");
+    ///         tokio::select! {
+    ///             () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    ///             () = cx.stop_requested() => break,
+    ///         }
+    ///     }
+    /// })?;
+    /// # assert!(shutdown.run().await.is_clean());
+    /// # assert_eq!(ATTEMPTS.load(Ordering::Relaxed), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// To survive a panic as well, spawn each attempt on a [`JoinSet`](tokio::task::JoinSet) inside the task, and look at the
+    /// [`JoinError`](tokio::task::JoinError). The set aborts the attempt when the task is aborted.
+    ///
     /// # Errors
     ///
     /// A name that is taken, no runtime to spawn on, or a shutdown that has reached Release: see [`TaskError`].
@@ -69,48 +110,73 @@ impl ShutdownHandle {
         E: fmt::Display,
     {
         let name = name.into();
+        // Whoever is refused gets an error, also when what it captured panics as it is dropped.
+        let work = Kept::new(work);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return Err(TaskError::NoRuntime { name });
         };
         let take = || self.shared.tracker().take_dated(Class::Work);
-        let ticket = match self.shared.roster.add_task(&name, take) {
-            Ok(ticket) => ticket,
+        let (id, ticket) = match self.shared.roster.add_task(&name, take) {
+            Ok(added) => added,
             Err(Refused::TooLate) => return Err(TaskError::TooLate { name }),
             Err(Refused::Duplicate) => return Err(TaskError::Duplicate { name }),
         };
 
-        let handle = self.clone();
         let cx = TaskContext {
             handle: self.clone(),
             token: self.token(Phase::LameDuck),
         };
-        let spawned = runtime.spawn({
-            let name = name.clone();
-            async move {
-                let outcome = match contain(format!("task `{name}`"), || work(cx)).await {
-                    Ok(Ok(())) => Outcome::Done,
-                    Ok(Err(error)) => Outcome::Failed(text_of(error)),
-                    Err(message) => Outcome::Panicked(message),
-                };
-                handle.task_over(name, outcome);
-                drop(ticket);
-            }
+        let owner = format!("task `{name}`");
+        let running = Running {
+            handle: self.clone(),
+            id,
+            _ticket: ticket,
+        };
+        let spawned = runtime.spawn(async move {
+            let outcome = match contain(owner, || work.take()(cx)).await {
+                Ok(Ok(())) => Outcome::Done,
+                Ok(Err(error)) => Outcome::Failed(text_of(error)),
+                Err(message) => Outcome::Panicked(message),
+            };
+            running.end(name, outcome);
         });
-        self.shared
-            .roster
-            .task_spawned(&name, spawned.abort_handle());
+        self.shared.roster.task_spawned(id, spawned.abort_handle());
         Ok(())
     }
+}
 
-    fn task_over(&self, name: String, outcome: Outcome) {
-        self.shared.roster.task_ended(&name, outcome.clone());
+/// A task that is not over. The runtime may drop it, also before it has run.
+struct Running {
+    handle: ShutdownHandle,
+    id: TaskId,
+    /// Put back when its end is in the roster.
+    _ticket: Ticket,
+}
+
+impl Running {
+    fn end(self, name: String, outcome: Outcome) {
+        self.note(outcome.clone());
         match outcome {
             Outcome::Failed(error) | Outcome::Panicked(error) => {
                 tracing::error!(target: "lameduck", task = %name, %error, "task failed");
-                self.shutdown(Reason::TaskFailed { name, error });
+                self.handle.shutdown(Reason::TaskFailed { name, error });
             }
             _ => tracing::debug!(target: "lameduck", task = %name, "task done"),
         }
+    }
+
+    fn note(&self, outcome: Outcome) {
+        // What is done in normal service is no part of the shutdown.
+        let listed = self.handle.is_shutting_down();
+        let roster = &self.handle.shared.roster;
+        roster.task_ended(self.id, outcome, listed);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Does nothing after its end.
+        self.note(Outcome::Overran);
     }
 }
 
@@ -160,7 +226,7 @@ impl TaskContext {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// Another task of this coordinator has the name.
+    /// Another task of this coordinator has the name, and is not over.
     #[non_exhaustive]
     Duplicate {
         /// The name.

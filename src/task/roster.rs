@@ -2,31 +2,46 @@
 //!
 //! It knows names, ages and ends. Whether the shutdown waits for them is the gauge's business.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::in_flight::{Generation, GuardName, Ticket, WeakList};
-use crate::report::{Kind, LeftBehind, Outcome, TaskReport};
+use crate::report::{Kind, LeftBehind, Outcome, Report, TaskReport};
 use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
 pub(crate) struct Roster(Mutex<Names>);
 
+/// A task's number. They rise in the order in which tasks are started.
+pub(crate) type TaskId = u64;
+
 #[derive(Default)]
 struct Names {
-    tasks: Vec<Task>,
+    /// The tasks that are at work, and those that were cut.
+    tasks: BTreeMap<TaskId, Task>,
+    taken: BTreeSet<Arc<str>>,
+    /// The tasks that are over and that the report lists: [`Report::MOST_TASKS`] at most.
+    over: BTreeMap<TaskId, Over>,
+    /// How many tasks there have been, which is the number of the next one.
+    started: TaskId,
     guards: WeakList<GuardName>,
 }
 
 struct Task {
-    name: String,
+    name: Arc<str>,
     since: Instant,
     generation: Generation,
     abort: Option<AbortHandle>,
-    /// There as soon as it is over.
-    outcome: Option<Outcome>,
+    /// Its time was up: it has been aborted, and stays here to be reported.
+    cut: bool,
+}
+
+struct Over {
+    name: Arc<str>,
+    outcome: Outcome,
 }
 
 /// Why there is no task of that name.
@@ -42,39 +57,60 @@ impl Roster {
         &self,
         name: &str,
         take: impl FnOnce() -> Option<(Ticket, Generation)>,
-    ) -> Result<Ticket, Refused> {
+    ) -> Result<(TaskId, Ticket), Refused> {
         let mut names = self.names();
         let (ticket, generation) = take().ok_or(Refused::TooLate)?;
-        if names.tasks.iter().any(|task| task.name == name) {
+        if names.taken.contains(name) {
             return Err(Refused::Duplicate);
         }
-        names.tasks.push(Task {
-            name: name.to_owned(),
+        let name: Arc<str> = name.into();
+        names.taken.insert(Arc::clone(&name));
+        let id = names.started;
+        names.started += 1;
+        let task = Task {
+            name,
             since: Instant::now(),
             generation,
             abort: None,
-            outcome: None,
-        });
-        Ok(ticket)
+            cut: false,
+        };
+        names.tasks.insert(id, task);
+        Ok((id, ticket))
     }
 
     pub(crate) fn abandon(&self) {}
 
-    pub(crate) fn task_spawned(&self, name: &str, abort: AbortHandle) {
-        if let Some(task) = self.names().task(name) {
-            // Cut before it was spawned.
-            if task.outcome == Some(Outcome::Overran) {
+    pub(crate) fn task_spawned(&self, id: TaskId, abort: AbortHandle) {
+        let mut names = self.names();
+        // Otherwise it is over already.
+        if let Some(task) = names.tasks.get_mut(&id) {
+            task.abort = Some(abort.clone());
+            let cut_before = task.cut;
+            drop(names);
+            if cut_before {
                 abort.abort();
             }
-            task.abort = Some(abort);
         }
     }
 
-    /// Notes how a task ended. What came first stays.
-    pub(crate) fn task_ended(&self, name: &str, outcome: Outcome) {
-        if let Some(task) = self.names().task(name) {
-            task.outcome.get_or_insert(outcome);
+    /// Notes how a task ended, and frees its name. What came first stays: a task that was cut has overrun. `listed`: the
+    /// report lists the task even if it is done.
+    pub(crate) fn task_ended(&self, id: TaskId, outcome: Outcome, listed: bool) {
+        let mut names = self.names();
+        if names.tasks.get(&id).is_none_or(|task| task.cut) {
+            return;
         }
+        let Some(task) = names.tasks.remove(&id) else {
+            return;
+        };
+        names.taken.remove(&task.name);
+        if listed || !outcome.is_done() {
+            let name = Arc::clone(&task.name);
+            names.list(id, Over { name, outcome });
+        }
+        drop(names);
+        // Outside the lock: its handle may be the last that holds the task.
+        drop(task);
     }
 
     pub(crate) fn add_guard(&self, guard: &Arc<GuardName>) {
@@ -85,15 +121,15 @@ impl Roster {
     /// not wait.
     pub(crate) fn left_behind(&self, latest: Generation, long: bool, left: &mut Vec<LeftBehind>) {
         let names = self.names();
-        let tasks = names
-            .unfinished()
-            .filter(|task| task.generation <= latest)
-            .map(|task| (Kind::Task, &task.name, task.since));
+        let tasks = names.tasks.values();
+        let tasks = tasks
+            .filter(|task| !task.cut && task.generation <= latest)
+            .map(|task| (Kind::Task, &*task.name, task.since));
         let guards = names.guards.all();
         let guards = guards
             .iter()
             .filter(|guard| guard.generation <= latest && (long || !guard.long))
-            .map(|guard| (Kind::Guard, &guard.name, guard.since));
+            .map(|guard| (Kind::Guard, &*guard.name, guard.since));
         left.extend(tasks.chain(guards).map(|(kind, name, since)| LeftBehind {
             kind,
             name: format!("`{name}`"),
@@ -104,41 +140,51 @@ impl Roster {
     /// Aborts every task that is not over.
     pub(crate) fn cut(&self) {
         let mut aborts = Vec::new();
-        for task in &mut self.names().tasks {
-            if task.outcome.is_none() {
-                task.outcome = Some(Outcome::Overran);
-                aborts.extend(task.abort.clone());
-            }
+        let mut names = self.names();
+        for task in names.tasks.values_mut() {
+            task.cut = true;
+            aborts.extend(task.abort.clone());
         }
+        drop(names);
         // Outside the lock: what a task owns may come back here when it is dropped.
         for abort in aborts {
             abort.abort();
         }
     }
 
-    /// How the tasks ended, in the order in which they were started.
+    /// How the tasks ended that the report lists, in the order in which they were started.
     pub(crate) fn reports(&self) -> Vec<TaskReport> {
         let names = self.names();
-        let ended = names.tasks.iter().filter_map(|task| {
-            Some(TaskReport {
-                name: task.name.clone(),
-                outcome: task.outcome.clone()?,
-            })
-        });
-        ended.collect()
+        let over = names.over.iter();
+        let over = over.map(|(id, over)| (id, &over.name, &over.outcome));
+        let cut = names.tasks.iter().filter(|(_, task)| task.cut);
+        let cut = cut.map(|(id, task)| (id, &task.name, &Outcome::Overran));
+        let mut listed: Vec<_> = over.chain(cut).collect();
+        listed.sort_by_key(|(id, _, outcome)| (outcome.is_done(), *id));
+        listed.truncate(Report::MOST_TASKS);
+        listed.sort_by_key(|(id, ..)| *id);
+        let report = |(_, name, outcome): (_, &Arc<str>, &Outcome)| TaskReport {
+            name: name.to_string(),
+            outcome: outcome.clone(),
+        };
+        listed.into_iter().map(report).collect()
+    }
+
+    /// How many tasks there have been.
+    pub(crate) fn total(&self) -> u64 {
+        self.names().started
     }
 
     /// The tasks that are running now, for a watchdog that must not wait.
     #[cfg(feature = "signal")]
     pub(crate) fn try_running(&self) -> Option<Vec<String>> {
         let names = self.0.try_lock().ok()?;
-        let running = names.tasks.iter().filter_map(|task| match task.outcome {
-            None => Some(task.name.clone()),
-            Some(Outcome::Overran) => {
-                let goes_on = task.abort.as_ref().is_some_and(|it| !it.is_finished());
-                goes_on.then(|| format!("{} (overran)", task.name))
+        let running = names.tasks.values().filter_map(|task| {
+            if !task.cut {
+                return Some(task.name.to_string());
             }
-            Some(_) => None,
+            let goes_on = task.abort.as_ref().is_some_and(|it| !it.is_finished());
+            goes_on.then(|| format!("{} (overran)", task.name))
         });
         Some(running.collect())
     }
@@ -149,11 +195,16 @@ impl Roster {
 }
 
 impl Names {
-    fn task(&mut self, name: &str) -> Option<&mut Task> {
-        self.tasks.iter_mut().find(|task| task.name == name)
-    }
-
-    fn unfinished(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.iter().filter(|task| task.outcome.is_none())
+    /// Keeps how a task ended. When there is no room, what did not end as it should takes the place of a task that did.
+    fn list(&mut self, id: TaskId, over: Over) {
+        if self.over.len() >= Report::MOST_TASKS {
+            let mut others = self.over.iter();
+            let done = others.find(|(_, other)| other.outcome.is_done());
+            let Some((&done, _)) = done.filter(|_| !over.outcome.is_done()) else {
+                return;
+            };
+            self.over.remove(&done);
+        }
+        self.over.insert(id, over);
     }
 }
