@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use lameduck::{DrainLayer, Phase, Plan, ShutdownCoordinator};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
@@ -83,6 +84,49 @@ async fn without_a_recorder_nothing_is_lost() {
     shutdown.handle().shutdown("test");
 
     assert!(shutdown.run().await.is_clean());
+}
+
+/// A recorder that takes nothing.
+struct Broken;
+
+impl metrics::Recorder for Broken {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        panic!("described")
+    }
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        panic!("described")
+    }
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        panic!("registered")
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("registered")
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recorder_that_panics_does_not_stop_the_sequence() {
+    let _recording = metrics::set_default_local_recorder(&Broken);
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown
+        .hook(Phase::Release, "pool", || sleep(secs(3)))
+        .unwrap();
+    shutdown.hook(Phase::Exit, "flush", async || {}).unwrap();
+    shutdown.handle().shutdown("test");
+
+    let report = shutdown.run().await;
+
+    assert!(report.is_clean());
+    assert_eq!(report.hooks().count(), 2);
 }
 
 fn value(scrape: &PrometheusHandle, name: &str) -> f64 {

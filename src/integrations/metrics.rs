@@ -4,6 +4,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::handle::ShutdownHandle;
 use crate::in_flight::{Class, FINISHED};
+use crate::panic::call;
 use crate::report::PhaseReport;
 use crate::shared::Shared;
 
@@ -31,12 +32,18 @@ impl ShutdownHandle {
     ///
     /// The first call describes them to the recorder. Without a recorder it does nothing.
     pub fn publish_metrics(&self) {
-        publish(&self.shared);
+        record(&self.shared);
     }
 }
 
+/// Publishes them for the sequence, which a recorder's panic does not stop.
 pub(crate) fn publish(shared: &Shared) {
-    shared.described.call_once(describe);
+    contained(|| record(shared));
+}
+
+fn record(shared: &Shared) {
+    // Once more if the recorder panicked.
+    shared.described.call_once_force(|_| describe());
     let stage = shared.tracker().stage();
     gauge!(PHASE).set(f64::from(stage.min(FINISHED)));
     for (name, class) in [
@@ -61,7 +68,14 @@ pub(crate) fn publish(shared: &Shared) {
 
 /// A phase is over.
 pub(crate) fn phase_over(report: &PhaseReport) {
-    gauge!(PHASE_SECONDS, "phase" => report.phase.name()).set(report.took.as_secs_f64());
+    let phase = report.phase.name();
+    contained(|| gauge!(PHASE_SECONDS, "phase" => phase).set(report.took.as_secs_f64()));
+}
+
+fn contained(record: impl FnOnce()) {
+    if let Err(panic) = call(record) {
+        tracing::warn!(target: "lameduck", %panic, "the metrics recorder panicked");
+    }
 }
 
 fn describe() {
