@@ -271,6 +271,25 @@ impl ShutdownHandle {
         self.shared.hooks.register(when.into(), name.into(), work)
     }
 
+    /// Removes the hook `name`, if it has not begun. Returns whether it was removed.
+    ///
+    /// A removed hook never runs and is not in the report. What it captured has been dropped when this returns, and its name
+    /// can be used again. A hook that comes [`after`](When::after) it no longer waits for it. A hook that has begun, or is over,
+    /// stays as it is, and so does its name.
+    ///
+    /// ```
+    /// # use lameduck::{Phase, Plan, ShutdownCoordinator};
+    /// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    /// # let handle = shutdown.handle();
+    /// handle.hook(Phase::Release, "tenant 7", async || { /* close its pool */ })?;
+    /// // The tenant leaves while the service stays.
+    /// assert!(handle.remove_hook("tenant 7"));
+    /// # Ok::<(), lameduck::HookError>(())
+    /// ```
+    pub fn remove_hook(&self, name: &str) -> bool {
+        self.shared.hooks.remove(name)
+    }
+
     /// Waits for the report. Every caller gets the same one.
     ///
     /// Never ready when the coordinator is not run to its end.

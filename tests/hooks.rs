@@ -940,3 +940,121 @@ async fn panic_whose_payload_panics_when_it_is_dropped_stays_in_the_hook() {
     assert_eq!(outcome(&report, "thread"), panicked);
     assert!(report.took < secs(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn removed_hook_never_runs_and_is_not_in_the_report() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let owned = Arc::new(());
+    let owns = Arc::clone(&owned);
+    shutdown
+        .hook(Phase::Release, "pool", async move || {
+            let _owns = owns;
+            unreachable!()
+        })
+        .unwrap();
+
+    assert!(handle.remove_hook("pool"));
+    assert_eq!(Arc::strong_count(&owned), 1, "its closure is dropped");
+    assert!(!handle.remove_hook("pool"));
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(report.hooks().count(), 0);
+    assert!(report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_of_a_removed_hook_can_be_used_again() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    shutdown
+        .hook(Phase::Release, "pool", async || unreachable!())
+        .unwrap();
+
+    handle.remove_hook("pool");
+    shutdown.hook(Phase::Close, "pool", async || {}).unwrap();
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "pool"), Outcome::Done);
+    assert_eq!(report.phase(Phase::Close).unwrap().hooks.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_after_a_removed_one_does_not_wait_for_it() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    shutdown
+        .hook(Phase::Release, "slow", || sleep(secs(2)))
+        .unwrap();
+    shutdown
+        .hook(Phase::Release.after("slow"), "broker", pending)
+        .unwrap();
+    shutdown
+        .hook(Phase::Release.after("broker"), "pool", async || {})
+        .unwrap();
+    let mut run = task::spawn(shutdown.run());
+
+    handle.shutdown("test");
+    assert_pending!(run.poll());
+    yield_now().await;
+    assert_pending!(run.poll());
+    assert_eq!(handle.phase(), Some(Phase::Release));
+    assert!(handle.remove_hook("broker"));
+    assert!(run.is_woken());
+    let report = run.await;
+
+    let hooks = &report.phase(Phase::Release).unwrap().hooks;
+    assert_eq!(hooks.len(), 2);
+    assert_eq!(hooks[1].name, "pool");
+    assert_eq!(hooks[1].started, Some(Duration::ZERO));
+    assert!(report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_has_begun_cannot_be_removed() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let removes = async move || assert!(!handle.remove_hook("pool"));
+    shutdown.hook(Phase::Release, "pool", removes).unwrap();
+    let handle = shutdown.handle();
+
+    handle.shutdown("test");
+    let report = shutdown.run().await;
+
+    assert_eq!(outcome(&report, "pool"), Outcome::Done);
+    assert!(!handle.remove_hook("pool"));
+    assert_eq!(outcome(&report, "pool"), Outcome::Done);
+}
+
+#[test]
+fn removed_hook_may_register_another_when_it_is_dropped() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let (refused, answer) = mpsc::channel();
+    let will = LastWill {
+        handle: shutdown.handle(),
+        phase: Phase::Close,
+        refused,
+    };
+    let work = async move || drop(will);
+    shutdown.hook(Phase::Close, "pool", work).unwrap();
+
+    // On a thread of its own: it must not wait for a lock that its own caller holds.
+    std::thread::spawn(move || handle.remove_hook("pool"));
+
+    let answer = answer.recv_timeout(secs(10));
+    assert_eq!(answer, Ok(None));
+}
+
+#[test]
+fn removed_hook_that_panics_when_it_is_dropped_is_removed() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let mine = Mine;
+    shutdown
+        .hook(Phase::Close, "pool", async move || drop(mine))
+        .unwrap();
+
+    assert!(shutdown.handle().remove_hook("pool"));
+}

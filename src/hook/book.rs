@@ -17,7 +17,7 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Default)]
 pub(crate) struct Hooks {
     book: Mutex<Book>,
-    /// A hook has been registered.
+    /// A hook has been registered, or removed.
     pub(super) changed: Notify,
 }
 
@@ -72,7 +72,18 @@ impl Hooks {
         Ok(())
     }
 
-    /// Takes the work of a hook that is due, which begins thereby. `None` when its phase has ended.
+    /// Removes a hook that has not begun. `false` when there is none of that name.
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        let Some(work) = self.book().remove(name) else {
+            return false;
+        };
+        // The lock is free again: what the hook owns may come back here when it is dropped.
+        work.discard(name);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Takes the work of a hook that is due, which begins thereby. `None` when its phase has ended, or the hook was removed.
     pub(crate) fn begin(&self, id: HookId) -> Option<Begun> {
         self.book().begin(id)
     }
@@ -179,6 +190,13 @@ impl Book {
         Ok(())
     }
 
+    /// Takes the work of a hook that has not begun, and forgets the hook.
+    fn remove(&mut self, name: &str) -> Option<Work> {
+        let mut entries = self.entries.iter();
+        let (&id, _) = entries.find(|(_, entry)| entry.name == name && entry.work.is_some())?;
+        self.entries.remove(&id)?.work
+    }
+
     fn find(&self, phase: Phase, name: &str, after: String) -> Result<HookId, HookError> {
         let name = || name.to_owned();
         match self.entries.iter().find(|(_, entry)| entry.name == after) {
@@ -205,7 +223,8 @@ impl Book {
     /// The hooks whose turn has come, in the order in which they were registered, and where to run each. From now on they are
     /// due: their work stays here until they [`begin`](Book::begin).
     pub(crate) fn due(&mut self, phase: Phase) -> Vec<(HookId, Place)> {
-        let over = |id: &HookId| self.entries[id].is_over();
+        // One that was removed counts as over.
+        let over = |id: &HookId| self.entries.get(id).is_none_or(Entry::is_over);
         let turn = |entry: &Entry| {
             entry.phase <= phase
                 && matches!(entry.state, State::Waiting)
@@ -226,7 +245,6 @@ impl Book {
             .collect()
     }
 
-    /// Takes the work of a hook that is due, which begins thereby. `None` when its phase has ended.
     fn begin(&mut self, id: HookId) -> Option<Begun> {
         let entry = self.entries.get_mut(&id)?;
         let work = entry.work.take()?;
