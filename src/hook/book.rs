@@ -1,6 +1,7 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Book {
     next: HookId,
     /// How many phases, counted from the first, take no hooks any more.
     over: usize,
+    /// The coordinator is gone, so no hook would run.
+    abandoned: bool,
 }
 
 struct Entry {
@@ -81,6 +84,15 @@ impl Hooks {
         work.discard(name);
         self.changed.notify_one();
         true
+    }
+
+    /// The coordinator is gone: drops every hook that has not begun, and takes no more.
+    pub(crate) fn abandon(&self) {
+        let never_run = self.book().abandon();
+        // The lock is free again: what a hook owns may come back here when it is dropped.
+        for (name, work) in never_run {
+            work.discard(&name);
+        }
     }
 
     /// Takes the work of a hook that is due, which begins thereby. `None` when its phase has ended, or the hook was removed.
@@ -143,11 +155,6 @@ impl Hooks {
         ends.into_values().max().unwrap_or_default().min(planned)
     }
 
-    pub(crate) fn abandon(&self) {
-        let emptied = std::mem::take(&mut *self.book());
-        drop(emptied);
-    }
-
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,6 +173,9 @@ impl Book {
             after,
             timeout,
         } = when;
+        if self.abandoned {
+            return Err(HookError::NoCoordinator { name });
+        }
         if phase.index() < self.over {
             return Err(HookError::PhaseOver { name, phase });
         }
@@ -195,6 +205,21 @@ impl Book {
         let mut entries = self.entries.iter();
         let (&id, _) = entries.find(|(_, entry)| entry.name == name && entry.work.is_some())?;
         self.entries.remove(&id)?.work
+    }
+
+    /// Takes the work of every hook that has not begun, and forgets the hooks.
+    fn abandon(&mut self) -> Vec<(String, Work)> {
+        self.abandoned = true;
+        let entries = mem::take(&mut self.entries);
+        let (waiting, begun) = entries
+            .into_iter()
+            .partition(|(_, entry)| entry.work.is_some());
+        self.entries = begun;
+        let waiting: BTreeMap<HookId, Entry> = waiting;
+        let works = waiting.into_values();
+        works
+            .filter_map(|entry| Some((entry.name, entry.work?)))
+            .collect()
     }
 
     fn find(&self, phase: Phase, name: &str, after: String) -> Result<HookId, HookError> {
@@ -344,5 +369,78 @@ impl Farewell {
         if let Some(work) = work {
             work.discard(&name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle() -> Work {
+        Work::blocking(|| Ok(()))
+    }
+
+    #[test]
+    fn abandoned_book_drops_what_has_not_begun_and_takes_no_more() {
+        let owned = Arc::new(());
+        let work = || {
+            let owned = Arc::clone(&owned);
+            Work::blocking(move || {
+                drop(owned);
+                Ok(())
+            })
+        };
+        let hooks = Hooks::default();
+        let register = |phase: Phase, name: &str| {
+            let registered = hooks.register(phase.into(), name.to_owned(), work());
+            registered.map_err(|error| error.to_string())
+        };
+        register(Phase::Close, "begun").unwrap();
+        let [(begun, _)] = hooks.book().due(Phase::Close)[..] else {
+            panic!("it is due")
+        };
+        let running = hooks.begin(begun).expect("it is due");
+        register(Phase::Close, "due").unwrap();
+        let [(due, _)] = hooks.book().due(Phase::Close)[..] else {
+            panic!("it is due")
+        };
+        register(Phase::Release, "waiting").unwrap();
+
+        hooks.abandon();
+
+        // The test's own, and that of the hook that has begun.
+        assert_eq!(Arc::strong_count(&owned), 2);
+        assert!(hooks.begin(due).is_none());
+        assert!(hooks.book().end(begun, running.call()).is_some());
+        assert_eq!(
+            register(Phase::Exit, "late"),
+            Err("hook `late` would never run: its coordinator was dropped".to_owned())
+        );
+        assert_eq!(Arc::strong_count(&owned), 1);
+    }
+
+    #[test]
+    fn abandoned_book_may_be_used_by_what_it_drops() {
+        struct LastWill(Arc<Hooks>);
+        impl Drop for LastWill {
+            fn drop(&mut self) {
+                let refused = self.0.register(Phase::Exit.into(), String::new(), idle());
+                assert!(matches!(refused, Err(HookError::NoCoordinator { .. })));
+                panic!("dropped");
+            }
+        }
+        let hooks = Arc::new(Hooks::default());
+        let will = LastWill(Arc::clone(&hooks));
+        let work = Work::blocking(move || {
+            drop(will);
+            Ok(())
+        });
+        hooks
+            .register(Phase::Close.into(), "will".to_owned(), work)
+            .unwrap();
+
+        hooks.abandon();
+
+        assert_eq!(Arc::strong_count(&hooks), 1);
     }
 }

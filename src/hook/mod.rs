@@ -116,6 +116,12 @@ pub enum HookError {
         /// Its phase.
         phase: Phase,
     },
+    /// The coordinator was dropped, so no phase will run.
+    #[non_exhaustive]
+    NoCoordinator {
+        /// The hook that was to be registered.
+        name: String,
+    },
 }
 
 // The sentence, too: it is what a `main` prints that returns the error.
@@ -141,6 +147,12 @@ impl fmt::Display for HookError {
             ),
             HookError::PhaseOver { name, phase } => {
                 write!(f, "hook `{name}` is for {phase}, which is over")
+            }
+            HookError::NoCoordinator { name } => {
+                write!(
+                    f,
+                    "hook `{name}` would never run: its coordinator was dropped"
+                )
             }
         }
     }

@@ -118,6 +118,7 @@ impl ShutdownHandle {
         let take = || self.shared.tracker().take_dated(Class::Work);
         let (id, ticket) = match self.shared.roster.add_task(&name, take) {
             Ok(added) => added,
+            Err(Refused::NoCoordinator) => return Err(TaskError::NoCoordinator { name }),
             Err(Refused::TooLate) => return Err(TaskError::TooLate { name }),
             Err(Refused::Duplicate) => return Err(TaskError::Duplicate { name }),
         };
@@ -244,6 +245,12 @@ pub enum TaskError {
         /// The task's name.
         name: String,
     },
+    /// The coordinator was dropped, so nothing would tell the task to stop.
+    #[non_exhaustive]
+    NoCoordinator {
+        /// The task's name.
+        name: String,
+    },
 }
 
 // The sentence, too: it is what a `main` prints that returns the error.
@@ -263,8 +270,40 @@ impl fmt::Display for TaskError {
             TaskError::TooLate { name } => {
                 write!(f, "task `{name}` comes too late: Release has begun")
             }
+            TaskError::NoCoordinator { name } => {
+                write!(
+                    f,
+                    "task `{name}` would never be told to stop: its coordinator was dropped"
+                )
+            }
         }
     }
 }
 
 impl std::error::Error for TaskError {}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::run::ShutdownCoordinator;
+
+    #[tokio::test]
+    async fn abandoned_roster_takes_no_task_and_keeps_those_at_work() {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        handle.task("at work", |_| pending()).unwrap();
+
+        handle.shared.roster.abandon();
+        let refused = handle.task("late", async |_| {}).unwrap_err();
+
+        assert!(matches!(refused, TaskError::NoCoordinator { .. }));
+        assert_eq!(
+            refused.to_string(),
+            "task `late` would never be told to stop: its coordinator was dropped"
+        );
+        assert_eq!(handle.in_flight(), 1);
+    }
+}

@@ -28,6 +28,8 @@ struct Names {
     /// How many tasks there have been, which is the number of the next one.
     started: TaskId,
     guards: WeakList<GuardName>,
+    /// The coordinator is gone, so nobody would wait for a task.
+    abandoned: bool,
 }
 
 struct Task {
@@ -46,6 +48,7 @@ struct Over {
 
 /// Why there is no task of that name.
 pub(crate) enum Refused {
+    NoCoordinator,
     TooLate,
     Duplicate,
 }
@@ -59,6 +62,9 @@ impl Roster {
         take: impl FnOnce() -> Option<(Ticket, Generation)>,
     ) -> Result<(TaskId, Ticket), Refused> {
         let mut names = self.names();
+        if names.abandoned {
+            return Err(Refused::NoCoordinator);
+        }
         let (ticket, generation) = take().ok_or(Refused::TooLate)?;
         if names.taken.contains(name) {
             return Err(Refused::Duplicate);
@@ -78,7 +84,10 @@ impl Roster {
         Ok((id, ticket))
     }
 
-    pub(crate) fn abandon(&self) {}
+    /// The coordinator is gone: takes no more tasks. Those at work go on.
+    pub(crate) fn abandon(&self) {
+        self.names().abandoned = true;
+    }
 
     pub(crate) fn task_spawned(&self, id: TaskId, abort: AbortHandle) {
         let mut names = self.names();
