@@ -1,6 +1,6 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -95,6 +95,11 @@ impl Hooks {
         }
     }
 
+    /// How much of a phase's time its hooks ask for: all of it, if one of them has no timeout.
+    pub(crate) fn asked(&self, phase: Phase, planned: Duration) -> Duration {
+        self.book().asked(phase, planned)
+    }
+
     /// Takes the work of a hook that is due, which begins thereby. `None` when its phase has ended, or the hook was removed.
     pub(crate) fn begin(&self, id: HookId) -> Option<Begun> {
         self.book().begin(id)
@@ -135,24 +140,6 @@ impl Hooks {
                 State::Waiting | State::Due | State::Running { .. } => None,
             })
             .collect()
-    }
-
-    /// How much of a phase's planned time its hooks ask for: all of it, unless each of them has a time of its own.
-    pub(crate) fn asked(&self, phase: Phase, planned: Duration) -> Duration {
-        let book = self.book();
-        let mut ends = HashMap::new();
-        for (at, entry) in &book.entries {
-            if entry.phase != phase {
-                continue;
-            }
-            let Some(timeout) = entry.timeout else {
-                return planned;
-            };
-            // Whoever comes after another was registered after it.
-            let after = entry.after.iter().map(|at| ends[at]).max();
-            ends.insert(at, timeout.saturating_add(after.unwrap_or_default()));
-        }
-        ends.into_values().max().unwrap_or_default().min(planned)
     }
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
@@ -220,6 +207,25 @@ impl Book {
         works
             .filter_map(|entry| Some((entry.name, entry.work?)))
             .collect()
+    }
+
+    /// The longest chain of timeouts among the hooks of `phase` that are not over, `planned` at most.
+    fn asked(&self, phase: Phase, planned: Duration) -> Duration {
+        let mut ends: BTreeMap<HookId, Duration> = BTreeMap::new();
+        for (&id, entry) in &self.entries {
+            if entry.phase != phase || entry.is_over() {
+                continue;
+            }
+            let Some(timeout) = entry.timeout else {
+                return planned;
+            };
+            // Those before it have a smaller number. One that is over, or was removed, is not among them.
+            let before = entry.after.iter().filter_map(|id| ends.get(id));
+            let starts = before.max().copied().unwrap_or_default();
+            ends.insert(id, starts.saturating_add(timeout));
+        }
+        let last = ends.into_values().max().unwrap_or_default();
+        last.min(planned)
     }
 
     fn find(&self, phase: Phase, name: &str, after: String) -> Result<HookId, HookError> {
@@ -376,8 +382,82 @@ impl Farewell {
 mod tests {
     use super::*;
 
+    const PLANNED: Duration = Duration::from_secs(10);
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     fn idle() -> Work {
         Work::blocking(|| Ok(()))
+    }
+
+    /// A hook for each.
+    fn hooks(all: impl IntoIterator<Item = (&'static str, When)>) -> Hooks {
+        let hooks = Hooks::default();
+        for (name, when) in all {
+            hooks.register(when, name.to_owned(), idle()).unwrap();
+        }
+        hooks
+    }
+
+    #[test]
+    fn phase_without_hooks_is_asked_for_no_time() {
+        let hooks = hooks([("pool", Phase::Release.into())]);
+
+        assert_eq!(hooks.asked(Phase::Exit, PLANNED), Duration::ZERO);
+        assert_eq!(hooks.asked(Phase::Release, PLANNED), PLANNED);
+    }
+
+    #[test]
+    fn hook_without_a_timeout_asks_for_the_whole_phase() {
+        let hooks = hooks([
+            ("pool", Phase::Release.timeout(secs(1))),
+            ("cache", Phase::Release.into()),
+        ]);
+
+        assert_eq!(hooks.asked(Phase::Release, PLANNED), PLANNED);
+        assert!(hooks.remove("cache"));
+        assert_eq!(hooks.asked(Phase::Release, PLANNED), secs(1));
+    }
+
+    #[test]
+    fn hooks_ask_for_their_longest_chain_of_timeouts() {
+        let release = |limit| Phase::Release.timeout(secs(limit));
+        let hooks = hooks([
+            ("a", release(1)),
+            ("b", release(4)),
+            ("c", release(2).after("a")),
+            ("d", release(2).after("c").after("b")),
+            ("e", release(3)),
+        ]);
+
+        assert_eq!(hooks.asked(Phase::Release, PLANNED), secs(6));
+        assert_eq!(hooks.asked(Phase::Release, secs(5)), secs(5));
+    }
+
+    #[test]
+    fn timeout_without_end_asks_for_the_whole_phase() {
+        let long = || Phase::Release.timeout(Duration::MAX);
+        let hooks = hooks([("a", long()), ("b", long().after("a"))]);
+
+        assert_eq!(hooks.asked(Phase::Release, PLANNED), PLANNED);
+    }
+
+    #[test]
+    fn hook_that_is_over_asks_for_nothing() {
+        let hooks = hooks([
+            ("a", Phase::Release.timeout(secs(1))),
+            ("b", Phase::Release.timeout(secs(2)).after("a")),
+        ]);
+        let [(first, _)] = hooks.book().due(Phase::Release)[..] else {
+            panic!("the first is due alone")
+        };
+
+        hooks.begin(first).expect("it is due").call();
+        hooks.book().end(first, Outcome::Done);
+
+        assert_eq!(hooks.asked(Phase::Release, PLANNED), secs(2));
     }
 
     #[test]
