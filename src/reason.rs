@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Why a shutdown began. The first reason counts; later ones change nothing.
+///
+/// A string is a request, so a shutdown with `handle.shutdown("maintenance")` can be clean. A failure of the application's own
+/// is [`Reason::failed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -27,16 +30,55 @@ pub enum Reason {
         /// What went wrong.
         error: String,
     },
+    /// Something else that the process needs failed. Made by [`Reason::failed`].
+    #[non_exhaustive]
+    Failed {
+        /// What failed.
+        name: String,
+        /// What went wrong.
+        error: String,
+    },
 }
 
 impl Reason {
-    /// Whether something failed, so that leaving is not what anybody asked for.
+    /// A failure of the application's own: `name` is what failed.
+    ///
+    /// The shutdown is as graceful as any other, but its report is not clean and its exit code is
+    /// [`Report::EXIT_UNCLEAN`](crate::Report::EXIT_UNCLEAN), so that whoever supervises the process restarts it. Only the first
+    /// reason counts: once a shutdown has begun, report a failure by the result of a hook or of a task.
+    ///
+    /// ```
+    /// # use lameduck::{Plan, ShutdownCoordinator};
+    /// use lameduck::Reason;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    /// # let handle = shutdown.handle();
+    /// # let error = std::io::Error::other("connection refused");
+    /// handle.shutdown(Reason::failed("database", error));
+    ///
+    /// let report = shutdown.run().await;
+    /// assert!(!report.is_clean());
+    /// assert_eq!(report.reason.to_string(), "`database` failed: connection refused");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn failed(name: impl Into<String>, error: impl fmt::Display) -> Self {
+        Reason::Failed {
+            name: name.into(),
+            error: error.to_string(),
+        }
+    }
+
+    /// Whether something failed: [`Failed`](Reason::Failed), [`TaskFailed`](Reason::TaskFailed) or
+    /// [`ServerFailed`](Reason::ServerFailed).
     #[must_use]
     pub const fn is_failure(&self) -> bool {
-        matches!(
-            self,
-            Reason::TaskFailed { .. } | Reason::ServerFailed { .. }
-        )
+        match self {
+            Reason::Failed { .. } | Reason::TaskFailed { .. } | Reason::ServerFailed { .. } => true,
+            Reason::Signal(_) | Reason::Requested(_) => false,
+        }
     }
 }
 
@@ -47,6 +89,7 @@ impl fmt::Display for Reason {
             Reason::Requested(why) => write!(f, "requested: {why}"),
             Reason::TaskFailed { name, error } => write!(f, "task `{name}` failed: {error}"),
             Reason::ServerFailed { name, error } => write!(f, "server `{name}` failed: {error}"),
+            Reason::Failed { name, error } => write!(f, "`{name}` failed: {error}"),
         }
     }
 }

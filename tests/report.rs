@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lameduck::{Phase, Plan, Report, ShutdownCoordinator};
+use lameduck::{Phase, Plan, Reason, Report, ShutdownCoordinator};
 use tokio::time::sleep;
 
 const fn secs(seconds: u64) -> Duration {
@@ -90,6 +90,23 @@ async fn each_thing_that_goes_wrong_exits_with_three() {
         assert!(!report.is_clean());
         assert_eq!(report.exit_code(), ExitCode::from(Report::EXIT_UNCLEAN));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failure_of_the_application_is_a_reason_that_is_not_clean() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+
+    handle.shutdown(Reason::failed("database", "connection refused"));
+    let report = shutdown.run().await;
+
+    assert!(report.reason.is_failure());
+    assert_eq!(
+        report.summary(),
+        "`database` failed: connection refused: not clean in 0.000 s of 30.000 s; \
+         requests after it: 0, refused: 0, cut: 0"
+    );
+    assert_eq!(report.exit_code(), ExitCode::from(Report::EXIT_UNCLEAN));
 }
 
 #[tokio::test(start_paused = true)]
