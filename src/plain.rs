@@ -23,7 +23,7 @@ pub(crate) fn is_plain(it: char) -> bool {
 
 /// A name from outside: plain, and cut if it is long.
 pub(crate) fn name(text: fmt::Arguments<'_>) -> String {
-    let mut name = Name::default();
+    let mut name = Bounded::new(LONGEST, REPLACEMENT);
     // It fails when it has enough.
     if name.write_fmt(text).is_err() {
         name.text.push('…');
@@ -31,21 +31,40 @@ pub(crate) fn name(text: fmt::Arguments<'_>) -> String {
     name.text
 }
 
-/// Takes characters until it is full: nobody makes the whole of a long text first.
-#[derive(Default)]
-struct Name {
-    text: String,
-    length: usize,
+/// One plain line of at most `longest` characters, the last of which says whether something was cut off. Line ends and what else
+/// is not plain become spaces.
+pub(crate) fn line(text: fmt::Arguments<'_>, longest: usize) -> String {
+    let mut line = Bounded::new(longest, ' ');
+    if line.write_fmt(text).is_err() {
+        line.text.pop();
+        line.text.push('…');
+    }
+    line.text
 }
 
-impl Write for Name {
+/// Takes characters until it is full: nobody makes the whole of a long text first.
+struct Bounded {
+    text: String,
+    room: usize,
+    replacement: char,
+}
+
+impl Bounded {
+    const fn new(room: usize, replacement: char) -> Self {
+        Bounded {
+            text: String::new(),
+            room,
+            replacement,
+        }
+    }
+}
+
+impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for it in text.chars() {
-            if self.length == LONGEST {
-                return Err(fmt::Error);
-            }
-            self.length += 1;
-            self.text.push(if is_plain(it) { it } else { REPLACEMENT });
+            self.room = self.room.checked_sub(1).ok_or(fmt::Error)?;
+            self.text
+                .push(if is_plain(it) { it } else { self.replacement });
         }
         Ok(())
     }
@@ -73,6 +92,12 @@ mod tests {
         let odd = "/\u{202e}gpj\u{2069}\u{9b}2J\r\n\u{200f}\u{61c}\u{feff}x";
 
         assert_eq!(name(format_args!("{odd}")), "/�gpj��2J����\u{feff}x");
+    }
+
+    #[test]
+    fn line_is_cut_at_a_character_when_it_is_too_long() {
+        assert_eq!(line(format_args!("ä\nä"), 3), "ä ä");
+        assert_eq!(line(format_args!("ä\nää"), 3), "ä …");
     }
 
     #[test]

@@ -179,6 +179,95 @@ async fn summary_is_one_line_whatever_was_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn summary_fits_a_termination_message_however_much_went_wrong() {
+    let log = TerminationLog::new("many");
+    let shutdown = ShutdownCoordinator::new(Plan::immediate()).termination_log(&log.0);
+    for at in 0..3_000 {
+        let fails = async move || Err(format!("ärger {at} ").repeat(100));
+        shutdown
+            .try_hook(Phase::Release, format!("höok {at}"), fails)
+            .unwrap();
+    }
+
+    shutdown.handle().shutdown("ä".repeat(10_000));
+    let report = shutdown.run().await;
+
+    let line = log.read();
+    assert!(line.len() <= 4_096, "{} bytes", line.len());
+    assert_eq!(line.lines().count(), 1);
+    let summary = report.summary();
+    assert_eq!(line, format!("lameduck: {summary}\n"));
+    assert!(summary.contains("…: not clean in 0.000 s of 30.000 s; requests after it: 0"));
+    assert!(summary.contains(", hook `höok 0` failed: ärger 0 ärger 0"));
+    let (_, more) = summary.rsplit_once(", … and ").unwrap();
+    let more: usize = more.strip_suffix(" more").unwrap().parse().unwrap();
+    let named = summary.matches("hook `höok").count();
+    assert_eq!(named + more, 3_000, "{summary}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeline_names_twenty_of_each_and_first_what_went_wrong() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    for at in 0..100 {
+        let name = format!("hook {at}");
+        let result = if at == 99 { Err("no") } else { Ok(()) };
+        shutdown
+            .try_hook(Phase::Release, name, async move || result)
+            .unwrap();
+        let task = format!("task {at}");
+        let late = at >= 50;
+        shutdown
+            .task(task, async move |cx| match late {
+                true => pending().await,
+                false => cx.stop_requested().await,
+            })
+            .unwrap();
+    }
+
+    shutdown.handle().shutdown("deploy");
+    let report = shutdown.run().await;
+
+    let text = report.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    let listed = |begin: &str| lines.iter().filter(|it| it.starts_with(begin)).count();
+    assert_eq!(listed("    hook `"), 20);
+    assert_eq!(listed("  task `"), 20);
+    assert_eq!(listed("    left behind: task `"), 40);
+    assert!(lines.contains(&"    hook `hook 99` failed: no after 0.000 s"));
+    assert!(lines.contains(&"    hook `hook 18` done after 0.000 s"));
+    assert!(lines.contains(&"    hooks: 80 more, all done"));
+    assert!(lines.contains(&"  task `task 50` overran"));
+    assert!(lines.contains(&"  tasks: 80 more, 30 of them not done"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_prints_whatever_its_fields_are_set_to() {
+    let mut report = (*unclean(Path::new("/dev/null")).await).clone();
+    report.took = Duration::MAX;
+    for phase in &mut report.phases {
+        phase.started = Duration::MAX;
+        phase.left_behind = std::iter::repeat_n(phase.left_behind.clone(), 30)
+            .flatten()
+            .collect();
+        phase.left_behind_total = 0;
+    }
+
+    let text = report.to_string();
+
+    assert_fits(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let named = |kind: &str| lines.iter().filter(|it| it.contains(kind)).count();
+    assert_eq!(named("    left behind: guard `"), 2 * 10);
+    assert_eq!(named("    left behind: task `"), 2 * 10);
+    assert_eq!(named("    left behind: 40 more"), 2);
+    assert!(
+        report
+            .summary()
+            .contains("not clean in 18446744073709551616")
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn termination_log_gets_one_line_before_exit() {
     let log = TerminationLog::new("one-line");
     let shutdown = ShutdownCoordinator::new(Plan::immediate()).termination_log(&log.0);

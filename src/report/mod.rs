@@ -18,7 +18,8 @@ pub(crate) use print::Seconds;
 ///
 /// [`ShutdownCoordinator::run`](crate::ShutdownCoordinator::run) returns it,
 /// [`ShutdownHandle::finished`](crate::ShutdownHandle::finished) gives it to whoever asks. All times count from T0, the
-/// moment of the trigger. `Display` is a timeline that fits a terminal of 80 columns.
+/// moment of the trigger. `Display` is a timeline that fits a terminal of 80 columns; of the hooks of a phase, of the tasks and of what
+/// a phase left behind it lists 20 each, and counts the others.
 ///
 /// # Exit codes
 ///
@@ -129,7 +130,7 @@ pub struct PhaseReport {
 }
 
 impl PhaseReport {
-    /// How many left-behind entries are listed at most.
+    /// How many left-behind entries are listed at most, and of how many hooks and tasks `Display` prints a line.
     pub const MOST_NAMED: usize = 20;
 }
 

@@ -3,34 +3,49 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome, PhaseReport, Report};
-use crate::plain::is_plain;
+use super::{Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome, PhaseReport, Report, TaskReport};
+use crate::plain;
+
+/// How many characters of a text of the application's, such as a reason or an error, are printed at most.
+const LONGEST: usize = 400;
+
+/// The room for a last `, … and N more`.
+const AND_MORE: usize = ", … and 18446744073709551615 more".len();
 
 impl Report {
-    /// The report in one line, for a log or `/dev/termination-log`.
+    /// How long [`summary`](Report::summary) is at most, in bytes.
+    ///
+    /// Kubernetes keeps 4,096 bytes of a container's termination message. The line in `/dev/termination-log` is `lameduck: `,
+    /// the summary and a line end.
+    pub const SUMMARY_BYTES: usize = 4_096 - "lameduck: \n".len();
+
+    /// The report in one line of at most [`SUMMARY_BYTES`](Report::SUMMARY_BYTES), for a log or `/dev/termination-log`.
+    ///
+    /// It names the hooks and tasks that did not end as they should, as far as they fit, and counts the others: `… and 12 more`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let unwell = self
-            .hooks()
-            .filter(|hook| !hook.outcome.is_done())
-            .map(|hook| format!(", hook `{}` {}", hook.name, hook.outcome))
-            .chain(
-                self.tasks
-                    .iter()
-                    .filter(|task| !task.outcome.is_done())
-                    .map(|task| format!(", task `{}` {}", task.name, task.outcome)),
-            )
-            .collect::<String>();
-        one_line(format_args!(
-            "{}: {} in {} of {}; requests after it: {}, refused: {}, cut: {}{unwell}",
-            self.reason,
+        let reason = plain::line(format_args!("{}", self.reason), LONGEST);
+        let mut summary = format!(
+            "{reason}: {} in {} of {}; requests after it: {}, refused: {}, cut: {}",
             self.verdict(),
             Seconds(self.took),
             Seconds(self.budget),
             self.traffic.served,
             self.traffic.refused,
             self.cut,
-        ))
+        );
+        let hooks = self.phases.iter().flat_map(endings_of_hooks);
+        let tasks = endings_of_tasks(&self.tasks);
+        let unwell: Vec<_> = hooks.chain(tasks).filter(|it| !it.is_done()).collect();
+        for (named, ending) in unwell.iter().enumerate() {
+            let ending = plain::line(format_args!(", {ending}"), LONGEST);
+            if summary.len() + ending.len() + AND_MORE > Self::SUMMARY_BYTES {
+                summary += &format!(", … and {} more", unwell.len() - named);
+                break;
+            }
+            summary += &ending;
+        }
+        summary
     }
 
     fn verdict(&self) -> &'static str {
@@ -55,9 +70,7 @@ impl fmt::Display for Report {
             ),
         )?;
         self.phases.iter().try_for_each(|phase| phase.fmt(f))?;
-        for task in &self.tasks {
-            line(f, format_args!("  task `{}` {}", task.name, task.outcome))?;
-        }
+        list(f, "  tasks", endings_of_tasks(&self.tasks).collect())?;
         line(
             f,
             format_args!(
@@ -94,31 +107,85 @@ impl fmt::Display for PhaseReport {
                 "  {:<8} T0+{} to T0+{}  {}",
                 self.phase,
                 Seconds(self.started),
-                Seconds(self.started + self.took),
+                Seconds(self.started.saturating_add(self.took)),
                 self.outcome
             ),
         )?;
-        for hook in &self.hooks {
-            line(
-                f,
-                format_args!(
-                    "    hook `{}` {} after {}",
-                    hook.name,
-                    hook.outcome,
-                    Seconds(hook.took)
-                ),
-            )?;
-        }
-        for left in &self.left_behind {
+        list(f, "    hooks", endings_of_hooks(self).collect())?;
+        let named = self.left_behind.iter().take(PhaseReport::MOST_NAMED);
+        for left in named.clone() {
             line(f, format_args!("    left behind: {left}"))?;
         }
-        match self.left_behind_total - self.left_behind.len() as u64 {
+        let total = self.left_behind_total.max(self.left_behind.len() as u64);
+        match total - named.len() as u64 {
             0 => Ok(()),
             more if self.left_behind.is_empty() => {
                 line(f, format_args!("    left behind: {more} without a name"))
             }
             more => line(f, format_args!("    left behind: {more} more")),
         }
+    }
+}
+
+/// How a hook or a task ended.
+struct Ending<'a> {
+    what: &'static str,
+    name: &'a str,
+    outcome: &'a Outcome,
+    took: Option<Duration>,
+}
+
+fn endings_of_hooks(phase: &PhaseReport) -> impl Iterator<Item = Ending<'_>> {
+    phase.hooks.iter().map(|hook| Ending {
+        what: "hook",
+        name: &hook.name,
+        outcome: &hook.outcome,
+        took: Some(hook.took),
+    })
+}
+
+fn endings_of_tasks(tasks: &[TaskReport]) -> impl Iterator<Item = Ending<'_>> {
+    tasks.iter().map(|task| Ending {
+        what: "task",
+        name: &task.name,
+        outcome: &task.outcome,
+        took: None,
+    })
+}
+
+impl Ending<'_> {
+    const fn is_done(&self) -> bool {
+        self.outcome.is_done()
+    }
+}
+
+impl fmt::Display for Ending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}` {}", self.what, self.name, self.outcome)
+    }
+}
+
+/// Lists endings, a line each, and counts those for which there is no room. What went wrong has room first.
+fn list(f: &mut fmt::Formatter<'_>, title: &str, mut endings: Vec<Ending<'_>>) -> fmt::Result {
+    if endings.len() > PhaseReport::MOST_NAMED {
+        endings.sort_by_key(Ending::is_done);
+    }
+    let indent = title.len() - title.trim_start().len();
+    for ending in endings.iter().take(PhaseReport::MOST_NAMED) {
+        match ending.took.map(Seconds) {
+            None => line(f, format_args!("{:indent$}{ending}", ""))?,
+            Some(took) => line(f, format_args!("{:indent$}{ending} after {took}", ""))?,
+        }
+    }
+    let rest = endings.get(PhaseReport::MOST_NAMED..).unwrap_or_default();
+    let unwell = rest.iter().filter(|it| !it.is_done()).count();
+    match (rest.len(), unwell) {
+        (0, _) => Ok(()),
+        (more, 0) => line(f, format_args!("{title}: {more} more, all done")),
+        (more, unwell) => line(
+            f,
+            format_args!("{title}: {more} more, {unwell} of them not done"),
+        ),
     }
 }
 
@@ -146,11 +213,8 @@ impl fmt::Display for Outcome {
 
 impl fmt::Display for LeftBehind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let age = Seconds(self.age);
-        f.write_str(&one_line(format_args!(
-            "{} {}, for {age}",
-            self.kind, self.name
-        )))
+        let name = plain::line(format_args!("{}", self.name), LONGEST);
+        write!(f, "{} {name}, for {}", self.kind, Seconds(self.age))
     }
 }
 
@@ -174,20 +238,11 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// What applications say may have several lines, and what they pass on from others may be anything that is UTF-8: also what
-/// moves a terminal's cursor.
-fn one_line(text: fmt::Arguments<'_>) -> String {
-    text.to_string().replace(|it| !is_plain(it), " ")
-}
-
-/// One line of a terminal: what does not fit is cut off, and says so.
+/// One line of a terminal. What applications say may have several, and what they pass on from others may be anything that is
+/// UTF-8: also what moves a cursor.
 fn line(f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
     const COLUMNS: usize = 80;
-    let text = one_line(text);
-    match text.char_indices().nth(COLUMNS) {
-        None => writeln!(f, "{text}"),
-        Some(_) => writeln!(f, "{}…", text.chars().take(COLUMNS - 1).collect::<String>()),
-    }
+    writeln!(f, "{}", plain::line(text, COLUMNS))
 }
 
 #[cfg(test)]
@@ -198,6 +253,7 @@ mod tests {
     use super::*;
     use crate::cases;
     use crate::phase::Phase;
+    use crate::plain::is_plain;
     use crate::reason::Reason;
 
     fn report(text: &str, numbers: [u64; 4]) -> Report {
@@ -257,9 +313,10 @@ mod tests {
     #[test]
     fn any_name_fits_a_line_of_a_terminal() {
         let odd = "[\x00-\x20\x7f-\u{a0}\u{61c}\u{200e}-\u{202e}\u{2066}-\u{2069}a-c\u{e4}]{0,100}";
-        let texts = prop_oneof![odd, any::<String>()];
-        let small = 0..1_000_000_000_000_u64;
-        let numbers = [small.clone(), small.clone(), small.clone(), small];
+        let long = "[a-z\u{1f600}]{0,2000}";
+        let texts = prop_oneof![odd, long, any::<String>()];
+        let number = prop_oneof![0..1_000_000_000_000_u64, any::<u64>()];
+        let numbers = [number.clone(), number.clone(), number.clone(), number];
         cases::check(500, (texts, numbers), |(text, numbers)| {
             let report = report(&text, numbers);
 
@@ -275,7 +332,9 @@ mod tests {
                 assert!(line.chars().count() <= 80, "{line}");
                 assert!(line.chars().all(is_plain), "{line:?}");
             }
-            assert!(report.summary().chars().all(is_plain));
+            let summary = report.summary();
+            assert!(summary.chars().all(is_plain));
+            assert!(summary.len() <= Report::SUMMARY_BYTES);
             let left = report.phases[0].left_behind[0].to_string();
             assert!(left.chars().all(is_plain));
         });
