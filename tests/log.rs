@@ -51,6 +51,30 @@ async fn log_tells_each_phase_boundary_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn log_has_the_report_as_one_event_with_fields() {
+    logged::capture();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    let layer = DrainLayer::new(&handle);
+    let _guard = handle.named_guard("upload 7");
+    shutdown.hook(Phase::Release, "pool", pending).unwrap();
+
+    handle.shutdown("deploy");
+    request(&layer).await;
+    shutdown.run().await;
+
+    let summary = "requested: deploy: not clean in 28.000 s of 30.000 s; requests after it: 1, refused: 0, cut: 1, \
+                   hook `pool` overran";
+    let fields = "reason=requested: deploy clean=false exit_code=3 took_ms=28000 budget_ms=30000 served=1 refused=0 cut=1 \
+                  last_arrival_ms=0 per_second=1 connections_closed=0 connections_cut=0 long_told=0 long_cut=0 \
+                  hooks_failed=1 tasks_failed=0";
+    let expected = format!("INFO lameduck: {summary} {fields}");
+    let lines = logged::lines();
+    let reports: Vec<_> = lines.iter().filter(|it| it.contains("28.000 s")).collect();
+    assert_eq!(reports, [&expected], "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn log_warns_of_everything_that_is_left_behind() {
     logged::capture();
 

@@ -1,8 +1,10 @@
 //! What happened while the process left.
 //!
-//! `print` is how it is said: as a timeline, and in one line. `exit_policy` is what the process's exit says of it.
+//! `print` is how it is said: as a timeline, and in one line. `log` is how it is logged. `exit_policy` is what the process's exit
+//! says of it.
 
 mod exit_policy;
+mod log;
 mod print;
 
 use std::process::ExitCode;
@@ -85,7 +87,11 @@ impl Report {
     /// What `main` should return: what the [`ExitPolicy`] says of how it went.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.exit.code(self.is_clean(), &self.reason))
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        self.exit.code(self.is_clean(), &self.reason)
     }
 
     /// Ends the process at once, with [`exit_code`](Report::exit_code) or by the signal that was the reason

@@ -278,7 +278,7 @@ impl Sequence {
         }
         let report = self.report();
         let summary = report.summary();
-        tracing::info!(target: "lameduck", "{summary}\n{report}");
+        report.log(&summary);
         self.shared.termination_log.write(&summary);
     }
 }
