@@ -29,6 +29,13 @@
 //! # }
 //! ```
 //!
+//! # The log
+//!
+//! Events have the target `lameduck`: a phase, a hook that failed, what was left behind, and the report as one event with fields. A
+//! filter that names crates has to name this one, too: `my_crate=debug,tower_http=debug,lameduck=info`. When the process ends and
+//! nobody hears the log, because there is no subscriber or because the filter hides even errors, the report's summary is written to
+//! standard error: one line, if [`signal::listen`] was called.
+//!
 //! # What to use for what
 //!
 //! | you want to | use |

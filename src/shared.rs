@@ -19,7 +19,7 @@ use crate::progress::{Calls, Facts, Progress};
 use crate::reason::Reason;
 use crate::report::{ConnectionCounts, Kind, LeftBehind, LongCounts, Report};
 use crate::routing::Routing;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::task::roster::Roster;
 
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     event_streams: Mutex<EventStreams>,
     /// Where the moments come from.
     pub(crate) draws: Draws,
+    /// Somebody listens to the process's signals for this coordinator.
+    owns_process: AtomicBool,
     /// The metrics have been described to the recorder.
     #[cfg(feature = "metrics")]
     pub(crate) described: std::sync::Once,
@@ -105,6 +107,7 @@ impl Shared {
             #[cfg(feature = "tower")]
             event_streams: Mutex::default(),
             draws: Draws::new(),
+            owns_process: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
             described: std::sync::Once::new(),
         }
@@ -178,6 +181,16 @@ impl Shared {
         self.progress.abandon();
         self.hooks.abandon();
         self.roster.abandon();
+    }
+
+    /// The process lives and ends with this coordinator.
+    #[cfg(feature = "signal")]
+    pub(crate) fn own_process(&self) {
+        self.owns_process.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn owns_process(&self) -> bool {
+        self.owns_process.load(Ordering::Relaxed)
     }
 
     /// A guard that the report can name. `None` when Release has begun.

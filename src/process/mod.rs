@@ -3,9 +3,11 @@
 //! - `signal` triggers the shutdown at SIGTERM and SIGINT.
 //! - `watchdog` ends the process at the hard deadline.
 //! - `termination_log` says to Kubernetes how it ended.
+//! - `standard_error` says it to whoever reads that.
 
 #[cfg(feature = "signal")]
 pub mod signal;
+pub(crate) mod standard_error;
 pub(crate) mod termination_log;
 #[cfg(feature = "signal")]
 mod watchdog;

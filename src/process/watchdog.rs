@@ -3,7 +3,7 @@
 //! A timer of the runtime is no deadline: with all workers blocked it fires when they are free again.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,15 +11,13 @@ use std::time::{Duration, Instant};
 use crate::handle::ShutdownHandle;
 use crate::hook::Hooks;
 use crate::phase::Phase;
+use crate::process::standard_error::{self, PATIENCE};
 use crate::process::termination_log::TerminationLog;
 use crate::progress::Progress;
 use crate::report::{PhaseReport, Report};
 use crate::shared::Shared;
 
-/// How long the last words may take, at most. Standard error may be a pipe that is full and that nobody reads.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// The same, when SIGKILL should have come already: the process was stopped, or had no processor.
+/// How long the last words may take when SIGKILL should have come already: the process was stopped, or had no processor.
 const LATE_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Ends the process at the hard deadline after the trigger, whatever happens until then.
@@ -77,23 +75,22 @@ fn patience(left: Duration) -> Duration {
 /// Either may block, so each is written by a thread of its own.
 fn say_last_words(witness: Witness, termination_log: Arc<TerminationLog>, patience: Duration) {
     let (said, heard) = mpsc::channel::<()>();
-    let speaker = thread::Builder::new().spawn(move || {
-        // Kept to the end: its last owner drops what the application gave to it, and that may block.
-        let shared = witness.shared.upgrade();
+    let shared = witness.shared.upgrade();
+    // Kept to the end: its last owner drops what the application gave to it, and that may block.
+    let kept = (said.clone(), shared.clone());
+    let words = move || {
         let words = witness.last_words(shared.as_ref());
-        let (line, logged) = (words.clone(), said.clone());
-        // Errors here have nobody left to go to.
+        let line = words.clone();
+        // An error here has nobody left to go to.
         let _ = thread::Builder::new().spawn(move || {
             termination_log.write(&line);
-            drop(logged);
+            drop(said);
         });
-        let _ = io::stderr().write_all(format!("lameduck: {words}\n").as_bytes());
-        drop(said);
-    });
-    if speaker.is_ok() {
-        // Disconnected when both have been said.
-        let _ = heard.recv_timeout(patience);
-    }
+        format!("lameduck: {words}\n")
+    };
+    standard_error::say(words, kept);
+    // Disconnected when both have been said.
+    let _ = heard.recv_timeout(patience);
 }
 
 /// What the watchdog knows of the shutdown.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::close::{EARLY_TRAFFIC, LATE_TRAFFIC, closed};
@@ -14,6 +15,7 @@ use crate::in_flight::{Class, Count, Generation};
 use crate::integrations::metrics;
 use crate::phase::Phase;
 use crate::plan::LeaveEarly;
+use crate::process::standard_error::{self, PATIENCE};
 use crate::progress::Trigger;
 use crate::report::{ExitPolicy, Kind, PhaseOutcome, PhaseReport, Report, Seconds, Traffic};
 use crate::shared::Shared;
@@ -40,6 +42,8 @@ pub(crate) struct Sequence {
     /// When LameDuck may be over before its time, if silence would prove anything.
     early: Option<LeaveEarly>,
     phases: Vec<PhaseReport>,
+    /// Ready when the summary has been written to standard error.
+    said: Option<oneshot::Receiver<()>>,
     exit: ExitPolicy,
 }
 
@@ -59,6 +63,7 @@ impl Sequence {
             t0,
             early,
             phases: Vec::new(),
+            said: None,
             exit,
         }
     }
@@ -76,6 +81,7 @@ impl Sequence {
             self.phases.push(report);
         }
         let report = Arc::new(self.report());
+        self.said().await;
         self.shared.finish(Arc::clone(&report));
         #[cfg(feature = "metrics")]
         metrics::publish(&self.shared);
@@ -270,16 +276,31 @@ impl Sequence {
         }
     }
 
-    /// Says how it went, if anybody hears it.
+    /// Says how it went: to the log, to the termination log, and on standard error if the process would end without a word.
     fn tell(&mut self) {
         let logs = tracing::enabled!(target: "lameduck", tracing::Level::INFO);
-        if !logs && !self.shared.termination_log.is_there() {
+        let unheard = !tracing::enabled!(target: "lameduck", tracing::Level::ERROR);
+        let speaks = unheard && self.shared.owns_process();
+        if !logs && !speaks && !self.shared.termination_log.is_there() {
             return;
         }
         let report = self.report();
         let summary = report.summary();
         report.log(&summary);
         self.shared.termination_log.write(&summary);
+        if speaks {
+            let (said, heard) = oneshot::channel::<()>();
+            standard_error::say(move || format!("lameduck: {summary}\n"), said);
+            self.said = Some(heard);
+        }
+    }
+
+    /// Waits until the summary has been written, but not into the reserve: the watchdog would take that for a process that hangs.
+    async fn said(&mut self) {
+        if let Some(heard) = self.said.take() {
+            let deadline = self.deadline(Phase::Exit);
+            within(deadline.min(Instant::now() + PATIENCE), heard).await;
+        }
     }
 }
 

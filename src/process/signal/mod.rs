@@ -69,6 +69,9 @@ pub use crate::reason::Signal;
 /// when the runtime is wedged, or `main` has returned and waits for blocking work. Nothing disarms it, so do not call this
 /// in a test.
 ///
+/// The process then ends with the shutdown, so it does not end without a word: when no `tracing` subscriber takes even errors of the
+/// target `lameduck`, the report's [`summary`](crate::Report::summary) is written to standard error.
+///
 /// # Errors
 ///
 /// Somebody in this process listens already ([`AlreadyExists`](io::ErrorKind::AlreadyExists)), also for the same
@@ -128,6 +131,7 @@ impl Listener {
         // Dropped in this order: the thread is told to end, then the next one may listen.
         let listening = (platform::listen(receiver, self.quit)?, claim);
         watchdog::arm(handle)?;
+        handle.shared.own_process();
         // Dropped uncalled with the last handle. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
         // is heard while `main` waits for blocking work, and a process that leaves has no thread to end first.
         handle.shared.on_trigger(move |_| forget(listening));
