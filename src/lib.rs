@@ -70,6 +70,7 @@
 //! | `signal` | signals and the watchdog, on Unix |
 //! | `axum` | [`Moment`] and [`ShutdownHandle`] as arguments of axum's handlers |
 //! | `metrics` | phase, in flight, refused, cut and more, for the recorder of the crate `metrics` |
+//! | `serde` | `serde::Serialize` for [`Report`], all that is in it, and [`Plan`]; `Deserialize` for [`Phase`] and [`Signal`] |
 //! | `tonic` | `grpc::health`, gRPC's health service; needs Rust 1.88 |
 //!
 //! # More

@@ -3,6 +3,7 @@
 //! - `axum` has axum's extractors.
 //! - `grpc` has gRPC's health service, for tonic.
 //! - `metrics` tells the recorder of the crate `metrics`.
+//! - `serde` has the shape of the report and the plan as data.
 
 #[cfg(feature = "axum")]
 pub(crate) mod axum;
@@ -10,3 +11,5 @@ pub(crate) mod axum;
 pub mod grpc;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
+#[cfg(feature = "serde")]
+mod serde;

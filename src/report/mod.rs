@@ -14,6 +14,8 @@ use crate::phase::Phase;
 use crate::reason::Reason;
 
 pub use exit_policy::ExitPolicy;
+#[cfg(feature = "serde")]
+pub(crate) use log::milliseconds;
 pub(crate) use print::Seconds;
 
 /// The whole story of one shutdown: why, when, and what was left behind.
@@ -90,7 +92,7 @@ impl Report {
         ExitCode::from(self.code())
     }
 
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         self.exit.code(self.is_clean(), &self.reason)
     }
 
