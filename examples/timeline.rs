@@ -100,7 +100,7 @@ fn draw_process(picture: &mut Picture, plan: &Plan) {
 
     picture.heading("The process");
     picture.row("phase");
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         picture.block(start(phase), plan.deadline(phase), phase);
     }
     picture.row("listener, readiness 200");

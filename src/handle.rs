@@ -66,7 +66,7 @@ impl ShutdownHandle {
     pub fn phase(&self) -> Option<Phase> {
         let stage = usize::from(self.shared.tracker().stage());
         let begun = stage.checked_sub(1)?;
-        Some(Phase::ALL[begun.min(Phase::ALL.len() - 1)])
+        Some(Phase::EACH[begun.min(Phase::EACH.len() - 1)])
     }
 
     /// Whether the shutdown has begun. One atomic load.

@@ -32,7 +32,10 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which they run.
-    pub const ALL: [Phase; 5] = [
+    pub const ALL: &'static [Phase] = &Phase::EACH;
+
+    /// The same, with their number in the type.
+    pub(crate) const EACH: [Phase; 5] = [
         Phase::LameDuck,
         Phase::Drain,
         Phase::Close,

@@ -654,7 +654,7 @@ fn no_time() -> Plan {
 fn hooks_without_time(runtime: Runtime, hooks: usize) -> usize {
     let shutdown = ShutdownCoordinator::new(no_time());
     let mut begun = Vec::new();
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         for number in 0..hooks {
             let began = Arc::new(AtomicBool::new(false));
             begun.push((format!("{phase} {number}"), Arc::clone(&began)));

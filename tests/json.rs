@@ -153,7 +153,7 @@ fn plan_has_a_stable_shape() {
 
 #[test]
 fn phase_and_signal_can_be_read_back() {
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         let read: Phase = serde_json::from_value(json(&phase)).unwrap();
         assert_eq!(read, phase);
     }

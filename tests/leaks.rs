@@ -43,7 +43,7 @@ fn runtime() -> Runtime {
 async fn whole_life(hold: bool) -> Option<DrainGuard> {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         shutdown
             .hook(phase, format!("{phase}"), async || {})
             .unwrap();

@@ -43,7 +43,7 @@ async fn log_tells_each_phase_boundary_once() {
         lines[3],
         "INFO lameduck: Drain completed phase=Drain took_ms=2000 left_behind=0"
     );
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         let begin = format!("INFO lameduck: {phase} completed phase={phase} took_ms=");
         assert_eq!(lines.iter().filter(|it| it.starts_with(&begin)).count(), 1);
     }

@@ -69,7 +69,7 @@ async fn nobody_to_wait_for_means_at_once() {
     assert_eq!(report.reason, Reason::Signal(Signal::Terminate));
     assert_eq!(report.took, Duration::ZERO);
     let phases = report.phases.iter().map(|phase| phase.phase);
-    assert!(phases.eq(Phase::ALL));
+    assert!(phases.eq(Phase::ALL.iter().copied()));
     assert!(report.is_clean());
 }
 
@@ -95,7 +95,7 @@ async fn zero_budget_ends_without_a_tick() {
     let plan = Plan::builder().grace_period(Duration::ZERO);
     let shutdown = ShutdownCoordinator::new(plan.build().unwrap());
     let t0 = Instant::now();
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         shutdown.hook(phase, phase.name(), async || {}).unwrap();
     }
     shutdown.hook(Phase::Release, "endless", pending).unwrap();
@@ -154,7 +154,7 @@ async fn each_phase_ends_at_its_deadline_to_the_millisecond() {
 async fn every_phase_runs_when_every_phase_overruns() {
     let plan = Plan::builder().build().unwrap();
     let shutdown = ShutdownCoordinator::new(plan.clone());
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         shutdown.hook(phase, phase.name(), pending).unwrap();
     }
 
@@ -356,7 +356,7 @@ async fn handle_tells_the_phase_the_reason_and_the_time() {
     assert_eq!(handle.reason(), None);
     assert_eq!(handle.remaining(), None);
     assert_eq!(handle.deadline(Phase::Exit), None);
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         let nearly = secs(1) - MILLISECOND;
         shutdown
             .hook(phase, phase.name(), move || sleep(nearly))
@@ -367,7 +367,7 @@ async fn handle_tells_the_phase_the_reason_and_the_time() {
     let t0 = Instant::now();
     handle.shutdown("test");
     assert!(handle.is_shutting_down());
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         assert_pending!(run.poll());
         assert_eq!(handle.phase(), Some(phase));
         assert_eq!(handle.deadline(phase), Some(t0 + plan.deadline(phase)));
@@ -500,11 +500,11 @@ async fn finished_is_cancel_safe_and_never_ready_before_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_goes_on_when_run_is_dropped_in_any_phase_or_before_the_trigger() {
-    let phases = Phase::ALL.into_iter().map(Some);
+    let phases = Phase::ALL.iter().copied().map(Some);
     for dropped_in in phases.chain([None]) {
         let shutdown = ShutdownCoordinator::new(Plan::immediate());
         let handle = shutdown.handle();
-        for phase in Phase::ALL {
+        for &phase in Phase::ALL {
             let hook = async || sleep(secs(1)).await;
             shutdown.hook(phase, phase.name(), hook).unwrap();
         }
@@ -636,7 +636,7 @@ async fn hook_that_comes_after_the_trigger_gets_what_close_has_left_of_release()
 async fn progress_gives_each_phase_and_then_ends() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         let hook = async || sleep(secs(1)).await;
         shutdown.hook(phase, phase.name(), hook).unwrap();
     }

@@ -13,7 +13,7 @@ const fn secs(seconds: u64) -> Duration {
 
 #[track_caller]
 fn assert_ends(plan: &Plan, expected: [f64; 5]) {
-    for (phase, expected) in Phase::ALL.into_iter().zip(expected) {
+    for (&phase, expected) in Phase::ALL.iter().zip(expected) {
         let seen = plan.deadline(phase).as_secs_f64();
         assert!(
             (seen - expected).abs() <= 0.005,

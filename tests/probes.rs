@@ -66,7 +66,7 @@ async fn readiness_is_503_while_a_not_ready_token_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn not_ready_token_counts_in_every_phase() {
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         let shutdown = ShutdownCoordinator::new(Plan::immediate());
         let handle = shutdown.handle();
         let _token = handle.not_ready("cache");

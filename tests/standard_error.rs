@@ -92,7 +92,7 @@ fn coordinator_that_does_not_listen_to_signals_says_nothing() {
 
 #[test]
 fn full_standard_error_delays_no_exit() {
-    let mut process = Process::scenario_with_unread_errors("scenario", "full standard error");
+    let mut process = Process::scenario_with_unread_errors("scenario", "full standard error", &[]);
     process.line_with("ready");
     process.signal("TERM");
 

@@ -145,7 +145,7 @@ async fn with_lameduck(
         // Its sender lives as long as the process.
         let _ = drain.wait_for(|drained| *drained).await;
     })?;
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         // A hook, because its phase waits for it: a process with nothing left to do is gone before a task has its turn.
         let name = format!("{phase} has begun");
         shutdown.hook(phase, name, async move || println!("phase {phase}"))?;

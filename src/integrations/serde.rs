@@ -30,6 +30,7 @@ impl Serialize for Report {
             budget_ms: u64,
             phases: &'a [PhaseReport],
             tasks: &'a [TaskReport],
+            tasks_total: u64,
             traffic: &'a Traffic,
             connections: ConnectionCounts,
             long: LongCounts,
@@ -41,6 +42,7 @@ impl Serialize for Report {
             budget,
             phases,
             tasks,
+            tasks_total,
             traffic,
             connections,
             long,
@@ -55,6 +57,7 @@ impl Serialize for Report {
             budget_ms: milliseconds(*budget),
             phases,
             tasks,
+            tasks_total: *tasks_total,
             traffic,
             connections: *connections,
             long: *long,
@@ -310,7 +313,7 @@ impl<'de> Deserialize<'de> for Phase {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(OneOf {
             what: "a phase, such as \"drain\"",
-            all: &Phase::ALL,
+            all: Phase::ALL,
             name: phase_name,
         })
     }

@@ -94,7 +94,7 @@ pub struct Plan {
     grace_period: Setting,
     pre_stop: Setting,
     /// Indexed by [`Phase::index`]. With the reserve they add up to the budget, so no sum of them overflows.
-    phases: [Setting; Phase::ALL.len()],
+    phases: [Setting; Phase::EACH.len()],
     reserve: Setting,
     spread: Setting,
     long_phase: Phase,
@@ -166,8 +166,8 @@ impl Plan {
     }
 
     /// When each phase ends at the latest, counted from `T0`, if nobody has asked for so much of Release's time.
-    pub(crate) fn deadlines(&self, unasked: Duration) -> [Duration; Phase::ALL.len()] {
-        let mut deadlines = Phase::ALL.map(|phase| self.deadline(phase));
+    pub(crate) fn deadlines(&self, unasked: Duration) -> [Duration; Phase::EACH.len()] {
+        let mut deadlines = Phase::EACH.map(|phase| self.deadline(phase));
         deadlines[Phase::Close.index()] += unasked.min(self.duration(Phase::Release));
         deadlines
     }
@@ -227,7 +227,7 @@ impl Plan {
 
     /// Every number and where it came from, on one line.
     pub(crate) fn summary(&self) -> String {
-        let phases = Phase::ALL.map(|phase| (phase.name(), self.phases[phase.index()]));
+        let phases = Phase::EACH.map(|phase| (phase.name(), self.phases[phase.index()]));
         let first = [
             ("grace period", self.grace_period),
             ("preStop", self.pre_stop),
@@ -281,7 +281,7 @@ impl Plan {
         }
         writeln!(f)?;
 
-        for phase in Phase::ALL {
+        for phase in Phase::EACH {
             let to = self.deadline(phase);
             let from = to.saturating_sub(self.duration(phase)).as_secs_f64();
             let (to, name, purpose) = (to.as_secs_f64(), phase.name(), phase.purpose());

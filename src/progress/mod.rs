@@ -27,7 +27,7 @@ pub(crate) struct Progress {
     /// Where each request reads it.
     stage: StageWriter,
     triggers: Triggers,
-    phases: [Begun; Phase::ALL.len()],
+    phases: [Begun; Phase::EACH.len()],
     close_listeners: CancellationToken,
     over: CancellationToken,
     report: OnceLock<Arc<Report>>,

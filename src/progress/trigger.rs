@@ -20,14 +20,14 @@ pub(crate) struct Trigger {
     /// Whether traffic can have been routed here, so that LameDuck has something to wait for.
     pub(crate) routed: bool,
     /// When each phase ends at the latest, counted from T0.
-    pub(crate) deadlines: [Duration; Phase::ALL.len()],
+    pub(crate) deadlines: [Duration; Phase::EACH.len()],
     at: At,
 }
 
 /// What is fixed at the trigger, beside its reason.
 pub(crate) struct Facts {
     pub(crate) routed: bool,
-    pub(crate) deadlines: [Duration; Phase::ALL.len()],
+    pub(crate) deadlines: [Duration; Phase::EACH.len()],
 }
 
 /// The moment of a trigger.

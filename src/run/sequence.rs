@@ -69,7 +69,7 @@ impl Sequence {
     }
 
     pub(crate) async fn run(mut self) -> Arc<Report> {
-        for phase in Phase::ALL {
+        for phase in Phase::EACH {
             if phase == Phase::Exit {
                 // Before Exit's flush, or it would never leave the process.
                 self.tell();

@@ -19,7 +19,7 @@ async fn an_admin_listener_answers_in_every_phase() {
     let admin = listener.local_addr().unwrap();
     let serving = lameduck::serve_admin(listener, lameduck::probes(&handle), &handle);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         let seen = Arc::clone(&seen);
         let ask = async move || {
             let mut client = Client::connect(admin).await;

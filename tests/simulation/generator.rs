@@ -20,7 +20,10 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
     let mut generator = Generator {
         trigger_at,
         length,
-        deadlines: Phase::ALL.map(|phase| plan.deadline(phase).as_millis() as u64),
+        deadlines: Phase::ALL
+            .iter()
+            .map(|&phase| plan.deadline(phase).as_millis() as u64)
+            .collect(),
         dice,
         ids: 0,
         hooks: Vec::new(),
@@ -117,7 +120,7 @@ struct Generator {
     /// how long it takes at most,
     length: u64,
     /// and when its phases end at the latest. All in milliseconds.
-    deadlines: [u64; Phase::ALL.len()],
+    deadlines: Vec<u64>,
     ids: Id,
     hooks: Vec<(String, Phase)>,
     tasks: Vec<String>,
@@ -246,7 +249,7 @@ impl Generator {
         // Whoever registers a hook from a hook often means the phase that runs.
         let phase = match self.current {
             Some(phase) if self.dice.percent(50) => phase,
-            _ => self.dice.of(&Phase::ALL),
+            _ => self.dice.of(Phase::ALL),
         };
         let same: Vec<_> = self.hooks.iter().filter(|hook| hook.1 == phase).collect();
         let mut after = Vec::new();
@@ -376,8 +379,8 @@ impl Generator {
             50..58 => Step::Yield,
             58..80 if depth > 0 => Step::Act(self.act(depth - 1)),
             80..84 => Step::Forever,
-            84..88 => Step::Await(Awaited::Phase(self.dice.of(&Phase::ALL))),
-            88..91 => Step::Await(Awaited::Token(self.dice.of(&Phase::ALL))),
+            84..88 => Step::Await(Awaited::Phase(self.dice.of(Phase::ALL))),
+            88..91 => Step::Await(Awaited::Token(self.dice.of(Phase::ALL))),
             91..95 => Step::Await(Awaited::Moment),
             95..97 => Step::Await(Awaited::Report),
             _ if task => Step::Await(Awaited::Stop),

@@ -169,7 +169,7 @@ pub(crate) enum End {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
-        for phase in Phase::ALL {
+        for &phase in Phase::ALL {
             let deadline = plan.deadline(phase);
             writeln!(f, "  {phase:<8} ends at T0+{deadline:?} at the latest")?;
         }
