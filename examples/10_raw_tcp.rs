@@ -18,7 +18,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use lameduck::{ConnectionGroup, Moment, Plan, ShutdownCoordinator, ShutdownHandle};
+use lameduck::server::ConnectionGroup;
+use lameduck::{Moment, Plan, ShutdownCoordinator, ShutdownHandle};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 

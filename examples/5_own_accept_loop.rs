@@ -13,7 +13,8 @@ use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use lameduck::{ConnectionGroup, DrainLayer, Plan, ShutdownCoordinator, ShutdownHandle};
+use lameduck::server::ConnectionGroup;
+use lameduck::{DrainLayer, Plan, ShutdownCoordinator, ShutdownHandle};
 use tokio::net::TcpListener;
 use tower::Layer;
 

@@ -46,7 +46,7 @@
 //! | trigger at SIGTERM and SIGINT, and have a hard deadline | [`signal::listen`] |
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
 //! | keep somebody else's server | [`DrainLayer`] |
-//! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] |
+//! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] in [`server`] |
 //! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
 //! | bound slow clients | [`Timeouts`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
@@ -73,11 +73,49 @@
 //! | `serde` | `serde::Serialize` for [`Report`], all that is in it, and [`Plan`]; `Deserialize` for [`Phase`] and [`Signal`] |
 //! | `tonic` | `grpc::health`, gRPC's health service; needs Rust 1.88 |
 //!
+//! # In tests
+//!
+//! A test of your own hooks, tasks and guards runs a whole shutdown: [`Plan::immediate`] waits for nothing but work that is really
+//! there, and on tokio's paused clock not even for that. It needs no signals, so do not call [`signal::listen`].
+//!
+//! ```
+//! use lameduck::{Plan, ShutdownCoordinator, TaskContext};
+//!
+//! async fn import(cx: TaskContext) {
+//!     while !cx.is_stop_requested() {
+//!         # tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+//!         // Take a message, work on it, commit it.
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // In a test: #[tokio::test(start_paused = true)]
+//! let shutdown = ShutdownCoordinator::new(Plan::immediate());
+//! shutdown.task("importer", import)?;
+//!
+//! shutdown.handle().shutdown("test");
+//! let report = shutdown.run().await;
+//!
+//! assert!(report.is_clean(), "{report}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`ShutdownHandle::moment`] gives a [`Moment`] without a connection, and it resolves to its [`Told`] in such a run.
+//! [`report`] shows how to get a report for code that judges one.
+//!
 //! # More
 //!
 //! `README.md` compares the layer with the server, and says what goes into the manifest. `docs/phases.md` tells each phase
 //! in detail, and what bad input gets; `docs/kubernetes.md` what a cluster does meanwhile, and what to set for it;
 //! `docs/architecture.md` says how the crate is built. `examples/` is a course of ten, and a rolling update to watch.
+//!
+//! [`ConnectionGroup`]: server::ConnectionGroup
+//! [`ConnectionGroup::watch_raw`]: server::ConnectionGroup::watch_raw
+//! [`Accepting`]: server::Accepting
+//! [`Watched`]: server::Watched
+//! [`Accept`]: server::Accept
+//! [`Timeouts`]: server::Timeouts
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Links to what a feature adds lead nowhere without it.
 #![cfg_attr(
@@ -118,42 +156,16 @@ mod process;
 mod progress;
 mod random;
 mod reason;
-mod report;
+pub mod report;
 mod routing;
 mod run;
 mod shared;
 mod sync;
 mod task;
 
-#[cfg(feature = "tower")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use crate::http::probe::{
-    Probe, ProbeBody, Probes, ReadinessPolicy, balancer, liveness, probes, readiness,
-};
-#[cfg(feature = "tower")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use crate::http::request::{
-    DrainBody, DrainLayer, DrainService, LongLived, LongLivedFuture, LongLivedLayer,
-    LongLivedService, RequestGuard, RequestHead, ResponseFuture,
-};
-#[cfg(feature = "hyper")]
-#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
-pub use crate::http::{
-    connection::io::Io,
-    server::{Server, Serving, serve, serve_admin},
-};
-#[cfg(feature = "net")]
-#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
-pub use crate::net::{Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Watched, bind};
-#[cfg(feature = "hyper")]
-#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
-pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
 pub use handle::{NotReady, Reached, ShutdownHandle};
 pub use hook::{HookError, When};
 pub use in_flight::DrainGuard;
-#[cfg(feature = "axum")]
-#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use integrations::axum::NotServed;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use integrations::grpc;
@@ -168,12 +180,84 @@ pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
 pub use process::signal;
 pub use progress::{ProgressWatch, Snapshot};
 pub use reason::{Reason, Signal};
-pub use report::{
-    ConnectionCounts, ExitPolicy, HookReport, Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome,
-    PhaseReport, Report, TaskReport, Traffic,
-};
 pub use run::{Run, ShutdownCoordinator};
 pub use task::{TaskContext, TaskError};
+
+// What most programs name has its home in a module, and is here as well.
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+#[doc(inline)]
+pub use layer::{DrainLayer, LongLived};
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+#[doc(inline)]
+pub use probe::{balancer, liveness, probes, readiness};
+#[doc(inline)]
+pub use report::Report;
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+#[doc(inline)]
+pub use server::bind;
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+#[doc(inline)]
+pub use server::{Server, serve, serve_admin};
+
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod layer {
+    //! The layer for a server that you keep, and the marks for what lasts.
+    //!
+    //! [`DrainLayer`] counts the requests of any server that takes tower's layers; [`LongLivedLayer`] marks routes of which
+    //! responses last, on any server. The other types are what these two make.
+
+    pub use crate::http::request::{
+        DrainBody, DrainLayer, DrainService, LongLived, LongLivedFuture, LongLivedLayer,
+        LongLivedService, RequestGuard, RequestHead, ResponseFuture,
+    };
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub use crate::integrations::axum::NotServed;
+}
+
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub mod probe {
+    //! Probes: what the kubelet and balancers ask.
+
+    pub use crate::http::probe::{
+        Probe, ProbeBody, Probes, ReadinessPolicy, balancer, liveness, probes, readiness,
+    };
+}
+
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub mod server {
+    //! Servers: listeners, connections and, with the feature `hyper`, HTTP/1 and HTTP/2.
+    //!
+    //! [`bind`] and [`serve`] are what most services need, [`Server`] has the settings. A [`ConnectionGroup`] is for an accept
+    //! loop of your own, or a protocol that is not HTTP.
+    //!
+    //! The parameters of a [`Server`] are what its settings were given: a [`PeerExtension`] by [`Server::request_extension`],
+    //! a [`HandshakeFn`] by [`Server::handshake`]. [`RequestExtension`] and [`Handshake`] are closed traits: they are here to
+    //! be named in bounds.
+
+    #[cfg(feature = "hyper")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    pub use crate::http::{
+        connection::{drive::Executor, io::Io},
+        server::{
+            Handshake, HandshakeFn, PeerExtension, RequestExtension, Server, Serving, serve,
+            serve_admin,
+        },
+    };
+    pub use crate::net::{
+        Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Watched, bind,
+    };
+    #[cfg(feature = "hyper")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+    pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
+}
 
 /// The examples of the pages compile.
 #[cfg(all(doctest, feature = "hyper", feature = "signal"))]

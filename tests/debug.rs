@@ -56,7 +56,8 @@ async fn debug_of_the_layers_names_the_type() {
     use bytes::Bytes;
     use http::{Request, Response};
     use http_body_util::Full;
-    use lameduck::{DrainLayer, LongLived, LongLivedLayer};
+    use lameduck::layer::LongLivedLayer;
+    use lameduck::{DrainLayer, LongLived};
     use std::convert::Infallible;
     use tower::{Layer, Service, service_fn};
 
@@ -79,7 +80,8 @@ async fn debug_of_the_layers_names_the_type() {
 #[cfg(feature = "hyper")]
 #[tokio::test]
 async fn debug_of_the_server_names_the_type() {
-    use lameduck::{ConnectionGroup, Server};
+    use lameduck::Server;
+    use lameduck::server::ConnectionGroup;
     use std::future::pending;
 
     let shutdown = ShutdownCoordinator::new(Plan::immediate());

@@ -12,9 +12,11 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, StreamBody};
+use lameduck::layer::{DrainBody, LongLivedLayer};
+use lameduck::report::PhaseOutcome;
 use lameduck::{
-    DrainBody, DrainLayer, EventStreams, LongLived, LongLivedLayer, Moment, Phase, PhaseOutcome,
-    Plan, Report, ShutdownCoordinator, ShutdownHandle,
+    DrainLayer, EventStreams, LongLived, Moment, Phase, Plan, Report, ShutdownCoordinator,
+    ShutdownHandle,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

@@ -13,10 +13,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::uri::{PathAndQuery, Uri};
-use lameduck::{
-    Kind, LongCounts, LongLived, LongLivedLayer, Moment, Phase, PhaseOutcome, Plan, Report,
-    ShutdownCoordinator, ShutdownHandle,
-};
+use lameduck::layer::LongLivedLayer;
+use lameduck::report::{Kind, LongCounts, PhaseOutcome};
+use lameduck::{LongLived, Moment, Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lameduck::{Kind, Phase, PhaseOutcome, Plan, ShutdownCoordinator};
+use lameduck::report::{Kind, PhaseOutcome};
+use lameduck::{Phase, Plan, ShutdownCoordinator};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready, task};

@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lameduck::{
-    HookError, Outcome, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator, ShutdownHandle,
-};
+use lameduck::report::{Outcome, PhaseOutcome};
+use lameduck::{HookError, Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{spawn_blocking, yield_now};

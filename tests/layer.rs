@@ -18,9 +18,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, RETRY_AFTER, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use lameduck::{
-    DrainLayer, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator, ShutdownHandle,
-};
+use lameduck::report::PhaseOutcome;
+use lameduck::{DrainLayer, Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};

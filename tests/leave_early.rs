@@ -12,9 +12,9 @@ use futures_util::future::BoxFuture;
 use http::header::USER_AGENT;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use lameduck::report::PhaseOutcome;
 use lameduck::{
-    DrainLayer, LeaveEarly, Phase, PhaseOutcome, Plan, PlanError, Report, ShutdownCoordinator,
-    ShutdownHandle,
+    DrainLayer, LeaveEarly, Phase, Plan, PlanError, Report, ShutdownCoordinator, ShutdownHandle,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lameduck::{Kind, Moment, Phase, PhaseOutcome, Plan, PlanBuilder, ShutdownCoordinator};
+use lameduck::report::{Kind, PhaseOutcome};
+use lameduck::{Moment, Phase, Plan, PlanBuilder, ShutdownCoordinator};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready, task};

@@ -5,7 +5,8 @@ use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::time::Duration;
 
-use lameduck::{Phase, PhaseOutcome, Plan, Reason, Report, ShutdownCoordinator, Signal};
+use lameduck::report::PhaseOutcome;
+use lameduck::{Phase, Plan, Reason, Report, ShutdownCoordinator, Signal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready, task};

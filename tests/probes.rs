@@ -14,9 +14,9 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
+use lameduck::probe::{Probe, ProbeBody, ReadinessPolicy};
 use lameduck::{
-    Phase, Plan, Probe, ProbeBody, ReadinessPolicy, Report, ShutdownCoordinator, ShutdownHandle,
-    balancer, liveness, probes, readiness,
+    Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle, balancer, liveness, probes, readiness,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};

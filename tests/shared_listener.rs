@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use lameduck::{Accept, Plan, Server, ShutdownCoordinator};
+use lameduck::server::Accept;
+use lameduck::{Plan, Server, ShutdownCoordinator};
 use process::{Process, SCENARIO, Scratch};
 
 /// A short schedule: these tests are about the socket.

@@ -8,10 +8,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lameduck::{
-    Kind, Outcome, Phase, PhaseOutcome, Plan, Reason, Report, ShutdownCoordinator, TaskContext,
-    TaskError,
-};
+use lameduck::report::{Kind, Outcome, PhaseOutcome};
+use lameduck::{Phase, Plan, Reason, Report, ShutdownCoordinator, TaskContext, TaskError};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;

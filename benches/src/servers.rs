@@ -14,7 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use lameduck::{RequestNames, Server, ShutdownHandle};
+use lameduck::{Server, ShutdownHandle};
+use lameduck::server::RequestNames;
 use tower::Service;
 
 use crate::wire::{Listener, client};

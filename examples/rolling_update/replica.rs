@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::routing::get;
-use lameduck::{Kind, Outcome, Phase, PhaseOutcome, Plan, Report, ShutdownCoordinator};
+use lameduck::report::{Kind, Outcome, PhaseOutcome};
+use lameduck::{Phase, Plan, Report, ShutdownCoordinator};
 use sqlx::SqlitePool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};

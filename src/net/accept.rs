@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_millis(20);
 /// but no longer than this.
 const LAST_CALL: Duration = Duration::from_millis(50);
 
-/// The connections that a listener accepts. Made by [`ConnectionGroup::accept`](crate::ConnectionGroup::accept).
+/// The connections that a listener accepts. Made by [`ConnectionGroup::accept`](crate::server::ConnectionGroup::accept).
 ///
 /// Dropping it closes the listener at once, without emptying it.
 #[must_use = "nothing is accepted until `next` is called"]
@@ -112,7 +112,7 @@ impl<L: Accept> Accepting<L> {
     /// The next connection, and who is at its other end. `None` when the listener is closed.
     ///
     /// The listener is closed at the end of Close, when what stood before is gone; at once, if the shutdown has begun when
-    /// [`accept`](crate::ConnectionGroup::accept) is called. Connections that the kernel has completed by then are returned first.
+    /// [`accept`](crate::server::ConnectionGroup::accept) is called. Connections that the kernel has completed by then are returned first.
     ///
     /// An error that leaves the listener usable is waited out: a connection that went away before it was accepted, a process
     /// that is out of file descriptors. Any other error closes the listener and triggers the shutdown, with

@@ -40,7 +40,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// # use hyper_util::rt::{TokioExecutor, TokioIo};
 /// # use hyper_util::server::conn::auto;
 /// # use hyper_util::service::TowerToHyperService;
-/// # use lameduck::{ConnectionGroup, DrainLayer, ShutdownHandle};
+/// # use lameduck::{DrainLayer, ShutdownHandle};
+/// # use lameduck::server::ConnectionGroup;
 /// # use tokio::net::TcpListener;
 /// # use tower::Layer;
 /// async fn accept(listener: TcpListener, app: Router, handle: ShutdownHandle) {
@@ -146,7 +147,8 @@ impl ConnectionGroup {
     /// report.
     ///
     /// ```no_run
-    /// # use lameduck::{ConnectionGroup, ShutdownHandle};
+    /// # use lameduck::ShutdownHandle;
+    /// # use lameduck::server::ConnectionGroup;
     /// # use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     /// # use tokio::net::TcpListener;
     /// # async fn example(listener: TcpListener, handle: ShutdownHandle) {

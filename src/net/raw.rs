@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use super::graceful::{GracefulConnection, sealed::Token};
 
 pin_project! {
-    /// What serves a connection of a protocol of your own. Made by [`ConnectionGroup::watch_raw`](crate::ConnectionGroup::watch_raw).
+    /// What serves a connection of a protocol of your own. Made by [`ConnectionGroup::watch_raw`](crate::server::ConnectionGroup::watch_raw).
     pub struct Raw<F> {
         #[pin]
         work: F,

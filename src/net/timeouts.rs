@@ -10,7 +10,8 @@ use std::time::Duration;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use lameduck::{Plan, Server, ShutdownCoordinator, Timeouts};
+/// # use lameduck::{Plan, Server, ShutdownCoordinator};
+/// # use lameduck::server::Timeouts;
 /// # let shutdown = ShutdownCoordinator::new(Plan::immediate());
 /// # let handle = shutdown.handle();
 /// let slow_clients = Timeouts::new().head(Duration::from_secs(30), Duration::from_secs(5));

@@ -17,7 +17,8 @@ pub(crate) const FORCED: u8 = 130;
 /// a forced end are always their own.
 ///
 /// ```
-/// use lameduck::{ExitPolicy, Plan, ShutdownCoordinator};
+/// use lameduck::{Plan, ShutdownCoordinator};
+/// use lameduck::report::ExitPolicy;
 ///
 /// // A supervisor that restarts whatever does not end with 0 shall not restart this after a deploy that cut something.
 /// let shutdown = ShutdownCoordinator::new(Plan::local()).exit_policy(ExitPolicy::new().unclean(0));

@@ -1,8 +1,30 @@
-//! What happened while the process left.
+//! What happened during a shutdown: the [`Report`] and its parts.
 //!
-//! `print` is how it is said: as a timeline, and in one line. `log` is how it is logged. `exit_policy` is what the process's exit
-//! says of it.
+//! # In tests
+//!
+//! A report is made by a shutdown. For code of yours that judges one, run a shutdown on tokio's paused clock, and change what the
+//! test is about: its fields are public.
+//!
+//! ```
+//! use lameduck::{Plan, Report, ShutdownCoordinator};
+//!
+//! fn needs_a_look(report: &Report) -> bool {
+//!     report.cut > 0
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! let shutdown = ShutdownCoordinator::new(Plan::immediate());
+//! shutdown.handle().shutdown("test");
+//! let mut report = Report::clone(&*shutdown.run().await);
+//! assert!(!needs_a_look(&report));
+//!
+//! report.cut = 3;
+//! assert!(needs_a_look(&report));
+//! # }
+//! ```
 
+// `print` is how it is said: as a timeline, and in one line. `log` is how it is logged.
 mod exit_policy;
 mod log;
 mod print;

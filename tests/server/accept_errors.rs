@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use lameduck::{Accept, Plan};
+use lameduck::Plan;
+use lameduck::server::Accept;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
-use lameduck::{Phase, Plan, Server, ShutdownHandle, Timeouts};
+use lameduck::server::Timeouts;
+use lameduck::{Phase, Plan, Server, ShutdownHandle};
 use tokio::time::sleep;
 
 use crate::frames::*;

@@ -13,7 +13,8 @@ use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lameduck::{EventStreams, Kind, LongLived, Moment, Phase, PhaseOutcome, Plan};
+use lameduck::report::{Kind, PhaseOutcome};
+use lameduck::{EventStreams, LongLived, Moment, Phase, Plan};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 

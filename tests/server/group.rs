@@ -12,10 +12,9 @@ use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use lameduck::{
-    Accept, ConnectionGroup, DrainLayer, GracefulConnection, Phase, PhaseOutcome, Plan,
-    ShutdownHandle,
-};
+use lameduck::report::PhaseOutcome;
+use lameduck::server::{Accept, ConnectionGroup, GracefulConnection};
+use lameduck::{DrainLayer, Phase, Plan, ShutdownHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;

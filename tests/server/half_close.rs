@@ -1,7 +1,8 @@
 //! Clients that end their side right behind their request. hyper takes them for gone, unless it is told otherwise.
 
 use axum::Router;
-use lameduck::{Accept, Phase, Server, ShutdownHandle};
+use lameduck::server::Accept;
+use lameduck::{Phase, Server, ShutdownHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 

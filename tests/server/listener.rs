@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lameduck::{Accept, Phase, Plan, Reason, Server, ShutdownCoordinator};
+use lameduck::server::Accept;
+use lameduck::{Phase, Plan, Reason, Server, ShutdownCoordinator};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, sleep};
 
@@ -419,7 +420,7 @@ async fn a_unix_sockets_accept_queue_is_answered_when_it_closes() {
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
 async fn a_shared_listener_is_left_as_it_is_with_its_queue() {
-    use lameduck::ConnectionGroup;
+    use lameduck::server::ConnectionGroup;
 
     for by_hand in [false, true] {
         let (shutdown, handle) = coordinator(Plan::immediate());
@@ -596,7 +597,11 @@ fn a_server_whose_runtime_goes_away_triggers_the_shutdown() {
     assert_server_failed(&report.reason, "api", "its runtime went away");
     // Nobody waits for its listener.
     let close = report.phase(Phase::Close).unwrap();
-    assert_eq!(close.outcome, lameduck::PhaseOutcome::Completed, "{report}");
+    assert_eq!(
+        close.outcome,
+        lameduck::report::PhaseOutcome::Completed,
+        "{report}"
+    );
 }
 
 // `main` that returns an error before `run`, a test that is over: its runtime goes away as well, and nobody asked for more.

@@ -1,6 +1,7 @@
 //! Names that clients choose: they are short and plain in the report and in the log.
 
-use lameduck::{Kind, Phase, Plan, Report};
+use lameduck::report::Kind;
+use lameduck::{Phase, Plan, Report};
 use tokio::io::DuplexStream;
 
 use crate::frames::*;

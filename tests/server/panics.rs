@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
-use lameduck::{Server, Timeouts};
+use lameduck::Server;
+use lameduck::server::Timeouts;
 use tokio::io::DuplexStream;
 
 use crate::frames::*;

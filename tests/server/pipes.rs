@@ -4,7 +4,8 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lameduck::{Accept, Plan, ShutdownCoordinator, ShutdownHandle};
+use lameduck::server::Accept;
+use lameduck::{Plan, ShutdownCoordinator, ShutdownHandle};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

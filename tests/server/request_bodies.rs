@@ -11,7 +11,8 @@ use axum::routing::{any, post};
 use futures_util::future::join_all;
 
 use http_body_util::BodyExt;
-use lameduck::{Kind, Phase, Plan, Report, ShutdownHandle};
+use lameduck::report::Kind;
+use lameduck::{Phase, Plan, Report, ShutdownHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep};

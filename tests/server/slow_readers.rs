@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use lameduck::{Kind, Phase, Plan, Report, ShutdownHandle};
+use lameduck::report::Kind;
+use lameduck::{Phase, Plan, Report, ShutdownHandle};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::spawn_blocking;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use lameduck::{Phase, Plan, Report, Serving, ShutdownCoordinator, ShutdownHandle};
+use lameduck::server::Serving;
+use lameduck::{Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;

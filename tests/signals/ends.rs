@@ -3,7 +3,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
-use lameduck::{ExitPolicy, Phase, Plan, Report, ShutdownCoordinator, signal};
+use lameduck::report::ExitPolicy;
+use lameduck::{Phase, Plan, Report, ShutdownCoordinator, signal};
 
 use crate::process::{Process, Scratch};
 use crate::{SOON, play, runtime};

@@ -11,9 +11,10 @@ use std::time::Duration;
 use axum::http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use lameduck::server::ConnectionGroup;
 use lameduck::{
-    ConnectionGroup, DrainGuard, DrainLayer, Moment, Phase, Plan, Reason, Report,
-    ShutdownCoordinator, ShutdownHandle, TaskContext,
+    DrainGuard, DrainLayer, Moment, Phase, Plan, Reason, Report, ShutdownCoordinator,
+    ShutdownHandle, TaskContext,
 };
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use lameduck::Accept;
+use lameduck::server::Accept;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use lameduck::{ConnectionGroup, Moment, Phase, Plan, ShutdownCoordinator};
+use lameduck::{Moment, Phase, Plan, ShutdownCoordinator};
+use lameduck::server::ConnectionGroup;
 use swansong::Swansong;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;

@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::rt;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -21,11 +22,28 @@ use crate::net::graceful::{GracefulConnection, sealed::Token};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
+/// Spawns what HTTP/2 connections need on tokio: it stands in the type of hyper's settings, see [`Server::http2`].
+///
+/// [`Server::http2`]: crate::Server::http2
+// Not hyper-util's: that crate's next version would change the signature.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Executor;
+
+impl<F> rt::Executor<F> for Executor
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::spawn(future);
+    }
+}
+
 /// hyper's settings, one set for each version.
 #[derive(Clone)]
 pub(crate) struct Builders {
     pub(crate) http1: http1::Builder,
-    pub(crate) http2: http2::Builder<TokioExecutor>,
+    pub(crate) http2: http2::Builder<Executor>,
 }
 
 impl Default for Builders {
@@ -35,7 +53,7 @@ impl Default for Builders {
         http1.header_read_timeout(None);
         // The settings that need a timer panic without one.
         http1.timer(TokioTimer::new());
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let mut http2 = http2::Builder::new(Executor);
         http2.timer(TokioTimer::new());
         // WebSockets over HTTP/2 (RFC 8441): `axum::serve` offers them, too.
         http2.enable_connect_protocol();
@@ -80,7 +98,7 @@ pin_project! {
         },
         // On the heap: it is twice as large as all the rest, and idle connections are HTTP/1's as a rule.
         Http2 {
-            inner: Pin<Box<http2::Connection<TokioIo<Io<I>>, V, TokioExecutor>>>,
+            inner: Pin<Box<http2::Connection<TokioIo<Io<I>>, V, Executor>>>,
         },
     }
 }

@@ -23,7 +23,7 @@ const DISCARD: usize = 4096;
 /// The IO of a connection that [`serve`](crate::serve) accepted.
 ///
 /// It is what an upgraded connection gives when it is downcast:
-/// `hyper::upgrade::Upgraded::downcast::<TokioIo<lameduck::Io<TcpStream>>>()`. The connection counts as open until this is
+/// `hyper::upgrade::Upgraded::downcast::<TokioIo<lameduck::server::Io<TcpStream>>>()`. The connection counts as open until this is
 /// dropped; after Close's deadline reads end and writes fail.
 pub struct Io<I> {
     inner: I,

@@ -11,7 +11,7 @@ use super::ending::{Ending, Fate};
 use super::hold::{Hold, RequestGuard};
 
 pin_project! {
-    /// The response body of [`DrainService`](crate::DrainService): the request is in flight until it has ended, has failed,
+    /// The response body of [`DrainService`](crate::layer::DrainService): the request is in flight until it has ended, has failed,
     /// or is dropped.
     pub struct DrainBody<B, H = RequestGuard> {
         // Above the guard: dropped with what it owns before the guard is.

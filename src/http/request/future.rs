@@ -13,7 +13,7 @@ use super::ending::Fate;
 use super::hold::{Hold, RequestGuard};
 
 pin_project! {
-    /// The future of [`DrainService`](crate::DrainService).
+    /// The future of [`DrainService`](crate::layer::DrainService).
     pub struct ResponseFuture<F, H = RequestGuard> {
         #[pin]
         state: State<F, H>,

@@ -8,7 +8,7 @@ use crate::current::Current;
 use crate::in_flight::{Class, Ticket, Tracker};
 use crate::shared::Shared;
 
-/// Marks a response that lasts: put it into the response's extensions, or let a [`LongLivedLayer`](crate::LongLivedLayer) do it.
+/// Marks a response that lasts: put it into the response's extensions, or let a [`LongLivedLayer`](crate::layer::LongLivedLayer) do it.
 ///
 /// From then on the request keeps Close waiting, not Drain, and to be cut at Close's deadline does not spoil the report.
 /// `text/event-stream` needs no mark: it is recognized, and ended as [`EventStreams`](crate::EventStreams) says. A mark

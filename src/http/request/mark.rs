@@ -18,7 +18,8 @@ use crate::current::Current;
 ///
 /// ```
 /// # use axum::{Router, routing::get};
-/// use lameduck::{LongLived, LongLivedLayer};
+/// use lameduck::LongLived;
+/// use lameduck::layer::LongLivedLayer;
 ///
 /// let app: Router = Router::new()
 ///     .route("/download", get(|| async { "much" }))

@@ -11,15 +11,14 @@ use std::marker::PhantomData;
 
 use http::Extensions;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioExecutor;
 
-use self::handshake::HandshakeFn;
 use crate::handle::ShutdownHandle;
-use crate::http::connection::drive::Builders;
+use crate::http::connection::drive::{Builders, Executor};
 use crate::net::terms::{RefuseUpgrades, RequestNames, Terms};
 use crate::net::timeouts::Timeouts;
 use crate::phase::Phase;
 
+pub use handshake::{Handshake, HandshakeFn};
 pub use serve::{Serving, serve, serve_admin};
 
 /// A server's settings. [`serve`](crate::serve) is a server with none of them changed.
@@ -118,7 +117,7 @@ impl<X, H> Server<X, H> {
     /// One thing stays on a shared socket in any case: it does not block. That belongs to all who got their descriptor from
     /// the same one, so a parent that accepts from it has to be ready for `WouldBlock`.
     ///
-    /// [`Accept::is_shared`]: crate::Accept::is_shared
+    /// [`Accept::is_shared`]: crate::server::Accept::is_shared
     pub fn shared(mut self) -> Self {
         self.shared = true;
         self
@@ -226,7 +225,7 @@ impl<X, H> Server<X, H> {
     }
 
     /// Changes hyper's settings for HTTP/2.
-    pub fn http2(mut self, change: impl FnOnce(&mut http2::Builder<TokioExecutor>)) -> Self {
+    pub fn http2(mut self, change: impl FnOnce(&mut http2::Builder<Executor>)) -> Self {
         change(&mut self.builders.http2);
         self
     }

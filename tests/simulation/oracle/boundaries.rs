@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use lameduck::{LeftBehind, Phase, PhaseOutcome, PhaseReport};
+use lameduck::Phase;
+use lameduck::report::{LeftBehind, PhaseOutcome, PhaseReport};
 
 use super::model::{Class, Due, Held, Model, Named};
 use super::{Case, ORDER, Verdict, rule, tick};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lameduck::{HookError, HookReport, Outcome, Phase, Report, TaskError};
+use lameduck::report::{HookReport, Outcome};
+use lameduck::{HookError, Phase, Report, TaskError};
 
 use super::{Case, ORDER, Verdict, rule, tick};
 use crate::scenario::{End, HookSpec, Id, ms};

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lameduck::{Kind, Phase};
+use lameduck::Phase;
+use lameduck::report::Kind;
 
 use super::Specs;
 use crate::scenario::{GuardKind, Id};
