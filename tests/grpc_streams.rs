@@ -200,7 +200,8 @@ async fn a_marked_call_that_begins_after_its_moment_gets_trailers_alone() {
 async fn a_handler_that_asks_for_its_moment_ends_its_stream_with_its_own_status() {
     let plan = Plan::builder().spread(Duration::ZERO);
     let plan = plan.long_spread(Duration::ZERO).build().unwrap();
-    let left = plan.deadline(Phase::Close) - plan.deadline(Phase::LameDuck);
+    // No hook asks for Release's time.
+    let left = plan.deadline(Phase::Release) - plan.deadline(Phase::LameDuck);
     let mut server = Server::start(plan, Marked::ByHandlers).await;
     let mut messages = server.client().await.listen("LeaveAtMoment").await.unwrap();
     let call = server.call().await;
@@ -282,7 +283,8 @@ async fn a_marked_call_that_never_answers_does_not_hold_drain() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_nobody_marks_or_ends_is_cut_at_the_deadline_of_close() {
     let plan = Plan::immediate();
-    let deadline = plan.deadline(Phase::Close);
+    // No hook asks for Release's time.
+    let deadline = plan.deadline(Phase::Release);
     let mut server = Server::start(plan, Marked::ByHandlers).await;
     let mut messages = server.client().await.listen("Listen").await.unwrap();
     let call = server.call().await;

@@ -734,7 +734,7 @@ fn blocking_hook_that_has_not_begun_by_its_deadline_never_begins() {
 
         handle.shutdown("test");
         assert_pending!(run.poll());
-        tokio::time::advance(Plan::immediate().deadline(Phase::Close)).await;
+        tokio::time::advance(Plan::immediate().deadline(Phase::Release)).await;
         let report = run.await;
         assert_eq!(Arc::strong_count(&began), 1, "its closure is dropped");
         drop(free);

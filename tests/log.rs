@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use lameduck::{DrainLayer, Phase, Plan, ShutdownCoordinator};
+use lameduck::report::PhaseOutcome;
+use lameduck::{DrainLayer, LeaveEarly, Phase, Plan, ShutdownCoordinator};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -123,6 +124,8 @@ async fn log_tells_of_a_repeated_trigger() {
 async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
     logged::capture();
     let unused = ShutdownCoordinator::new(Plan::immediate());
+    let orphaned = ShutdownCoordinator::new(Plan::immediate());
+    let orphan = orphaned.handle();
     let triggered = ShutdownCoordinator::new(Plan::immediate());
     triggered.handle().shutdown("test");
 
@@ -130,6 +133,9 @@ async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
     let none = logged::lines();
     drop(triggered);
     let one = logged::lines();
+    drop(orphaned);
+    let another = logged::lines();
+    drop(orphan);
 
     assert!(!none.iter().any(|line| line.starts_with("WARN")));
     assert_eq!(
@@ -138,6 +144,7 @@ async fn log_warns_of_a_coordinator_that_is_dropped_in_the_middle() {
             "WARN lameduck: the coordinator was dropped before its shutdown was over: no phase will run"
         ]
     );
+    assert_eq!(another, one, "a handle is left");
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,6 +171,47 @@ async fn log_warns_when_traffic_had_not_moved_away_in_lame_duck() {
             "{warnings:#?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_does_not_warn_of_traffic_when_silence_ended_lame_duck() {
+    logged::capture();
+    // Its last request is less than a second old when LameDuck is over.
+    let early = LeaveEarly::new()
+        .quiet(Duration::from_millis(500))
+        .min(Duration::ZERO);
+    let plan = Plan::builder().leave_early(early).build().unwrap();
+    let shutdown = ShutdownCoordinator::new(plan);
+    let handle = shutdown.handle();
+    let layer = DrainLayer::new(&handle);
+    let run = tokio::spawn(shutdown.run());
+    for _ in 0..1_000 {
+        request(&layer).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+
+    handle.shutdown("deploy");
+    request(&layer).await;
+    let report = run.await.unwrap();
+
+    let lame_duck = report.phase(Phase::LameDuck).unwrap();
+    assert_eq!(lame_duck.outcome, PhaseOutcome::LeftEarly);
+    assert_eq!(lame_duck.took, Duration::from_millis(500));
+    assert_eq!(warnings(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn arrivals_between_the_trigger_and_run_count_in_their_second() {
+    let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap());
+    let handle = shutdown.handle();
+    let layer = DrainLayer::new(&handle);
+
+    handle.shutdown("deploy");
+    sleep(Duration::from_millis(2_500)).await;
+    request(&layer).await;
+    let report = shutdown.run().await;
+
+    assert_eq!(report.traffic.per_second, [0, 0, 1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,6 +121,8 @@ use Machine::*;
 use Now::*;
 
 const CLEAN: &str = "clean: SIGTERM";
+/// The same in the log.
+const LOGGED_CLEAN: &str = "SIGTERM: clean";
 const WATCHDOG: &str = "ended by the watchdog (exit code 4)";
 
 #[rustfmt::skip]
@@ -148,7 +150,7 @@ const ALL: &[Abuse] = &[
     abuse("task-ignores", "a task ignores that it is told to stop", &[B(IgnoresStop)], &[3], &["task `abuser` overran", "left behind: task `abuser`"]),
 
     abuse("errors-full", "standard error is a full pipe that nobody reads", &[N(FillErrors)], &[4], &[]),
-    abuse("output-full", "standard output is a full pipe that nobody reads", &[N(FillOutput)], &[4], &[CLEAN, WATCHDOG]),
+    abuse("output-full", "standard output is a full pipe that nobody reads", &[N(FillOutput)], &[4], &[LOGGED_CLEAN, WATCHDOG]),
     abuse("errors-full-blocked", "standard error is full and every worker is blocked", &[N(FillErrors), N(BlockWorkers)], &[4], &[]),
     abuse("errors-full-hook-spins", "standard error is full and a hook spins", &[N(FillErrors), H(Spins)], &[4], &[]),
 

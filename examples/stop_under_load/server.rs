@@ -132,6 +132,8 @@ async fn with_lameduck(
     let shutdown = ShutdownCoordinator::new(plan);
     let handle = shutdown.handle();
     lameduck::signal::listen(&handle)?;
+    // As in most services. Without a hook Release's time would be Close's, and the deadlines later than the plan says.
+    shutdown.hook(Phase::Release, "pool", async || {})?;
     let serving = lameduck::serve(listener, app, &handle);
     tokio::spawn(async move {
         handle.reached(Phase::LameDuck).await;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use lameduck::{Moment, Phase, Plan, ShutdownCoordinator};
 use lameduck::server::ConnectionGroup;
+use lameduck::{Moment, Phase, Plan, ShutdownCoordinator};
 use swansong::Swansong;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,15 @@ pub fn questions() -> Vec<Subject> {
         }),
         lameduck("lameduck phase", |handle| {
             black_box(handle.phase());
+        }),
+        lameduck("lameduck reason", |handle| {
+            black_box(handle.reason());
+        }),
+        lameduck("lameduck deadline", |handle| {
+            black_box(handle.deadline(Phase::Close));
+        }),
+        lameduck("lameduck remaining", |handle| {
+            black_box(handle.remaining());
         }),
     ]
 }
