@@ -181,7 +181,7 @@ impl ShutdownHandle {
     ///
     /// `when` is a [`Phase`], or a [`When`] with conditions. A hook of the phase that is running starts at once. A hook of
     /// LameDuck may take until Drain's deadline, any other until its own phase's; then its future is dropped. A hook that has
-    /// not begun by then never does ([`Outcome::NotStarted`](crate::Outcome::NotStarted)).
+    /// not begun by then never does ([`Outcome::NotStarted`](crate::report::Outcome::NotStarted)).
     ///
     /// A panic stays in the hook and goes into the report: in `work`, in its future, and when either is dropped.
     ///

@@ -435,6 +435,9 @@ fn printed_plan_is_a_timeline_and_a_manifest() {
               14.75 s  watchdog  end the process if it is still there
               15.00 s  SIGKILL   the grace period is over
 
+requests are cut 11.5 s after SIGTERM,
+or after 14 s if no hook of Release needs the time
+
 # pod
 terminationGracePeriodSeconds: 30
 # container
@@ -554,6 +557,8 @@ fn plan_comes_from_the_environment() {
     assert!(told.contains("    0.00 s     5.00 s  LameDuck"));
     assert!(told.contains("   14.00 s    14.50 s  Exit"));
     assert!(told.contains("grace period 30 s (TERMINATION_GRACE_PERIOD_SECONDS)"));
+    let cut = "; requests are cut 11.5 s after SIGTERM, or after 14 s if no hook of Release needs the time";
+    assert!(told.contains(cut));
     assert!(told.contains("assumed: false"));
     assert!(!told.contains("WARN"));
 

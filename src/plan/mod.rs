@@ -225,7 +225,7 @@ impl Plan {
         self.grace_period.origin == Origin::Assumed
     }
 
-    /// Every number and where it came from, on one line.
+    /// Every number and where it came from, and when requests are cut, on one line.
     pub(crate) fn summary(&self) -> String {
         let phases = Phase::EACH.map(|phase| (phase.name(), self.phases[phase.index()]));
         let first = [
@@ -253,7 +253,23 @@ impl Plan {
             .map(|(name, setting)| format!("{name} {setting}"))
             .chain(early)
             .collect();
-        words.join(", ")
+        format!("{}; {}", words.join(", "), self.cut().join(", "))
+    }
+
+    /// When requests are cut. Close's deadline is later when no hook of Release has asked for its time by T0.
+    fn cut(&self) -> Vec<String> {
+        let [earliest, latest] = [Phase::Close, Phase::Release].map(|phase| self.deadline(phase));
+        let mut cut = vec![format!(
+            "requests are cut {} after SIGTERM",
+            human(earliest)
+        )];
+        if latest > earliest {
+            cut.push(format!(
+                "or after {} if no hook of Release needs the time",
+                human(latest)
+            ));
+        }
+        cut
     }
 
     /// The environment entries that lead [`Plan::from_env`] back to this budget and this LameDuck.
@@ -295,7 +311,7 @@ impl Plan {
             let at = at.as_secs_f64();
             write!(f, "\n{:>10} {at:>8.2} s  {name:<8}  {purpose}", "")?;
         }
-        Ok(())
+        write!(f, "\n\n{}", self.cut().join(",\n"))
     }
 
     fn fmt_manifest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

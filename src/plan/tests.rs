@@ -329,7 +329,8 @@ fn summary_names_origins() {
         "grace period 30 s (TERMINATION_GRACE_PERIOD_SECONDS), preStop 15 s (PRE_STOP_SECONDS), \
              LameDuck 5 s (derived), Drain 3 s (set), Close 3.5 s (derived), Release 2.5 s (derived), \
              Exit 0.5 s (derived), reserve 0.5 s (derived), spread 5 s (derived), \
-             long spread 1.75 s (derived), linger 1 s (derived)"
+             long spread 1.75 s (derived), linger 1 s (derived); \
+             requests are cut 11.5 s after SIGTERM, or after 14 s if no hook of Release needs the time"
     );
 }
 
@@ -344,6 +345,29 @@ fn summary_says_in_which_phase_long_connections_are_told() {
 
         assert!(summary.contains(words), "{summary}");
     }
+}
+
+#[test]
+fn summary_and_printed_plan_say_when_requests_are_cut() {
+    let plan = Plan::builder().build().unwrap();
+    let words = [
+        "requests are cut 23 s after SIGTERM",
+        "or after 28 s if no hook of Release needs the time",
+    ];
+    assert!(plan.summary().ends_with(&words.join(", ")));
+    assert!(plan.to_string().contains(&words.join(",\n")));
+
+    let without_release = Plan::builder().release(Duration::ZERO).build().unwrap();
+    assert!(
+        without_release
+            .summary()
+            .ends_with("; requests are cut 28 s after SIGTERM")
+    );
+    assert!(
+        without_release
+            .to_string()
+            .contains("\nrequests are cut 28 s after SIGTERM\n\n# pod")
+    );
 }
 
 #[test]
