@@ -565,6 +565,19 @@ async fn run_that_was_never_polled_is_a_coordinator_that_was_dropped() {
     assert!(handle.long_guard("late").is_none());
 }
 
+#[cfg(feature = "signal")]
+#[tokio::test(start_paused = true)]
+async fn nobody_listens_to_signals_for_a_coordinator_that_was_dropped() {
+    let handle = ShutdownCoordinator::new(Plan::immediate()).handle();
+
+    let refused = lameduck::signal::listen(&handle).unwrap_err();
+
+    assert_eq!(
+        refused.to_string(),
+        "the coordinator was dropped: a signal would begin no phase"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_registered_is_dropped_with_its_coordinator() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());

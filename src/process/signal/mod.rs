@@ -75,7 +75,8 @@ pub use crate::reason::Signal;
 /// # Errors
 ///
 /// Somebody in this process listens already ([`AlreadyExists`](io::ErrorKind::AlreadyExists)), also for the same
-/// coordinator, or has listened when a shutdown began; or the operating system gives no thread or handler.
+/// coordinator, or has listened when a shutdown began; the coordinator was dropped, so a signal would begin no phase; or the
+/// operating system gives no thread or handler.
 ///
 /// A [blocked signal](self#blocked-signals-and-forks) is no error; it is warned of.
 pub fn listen(handle: &ShutdownHandle) -> io::Result<()> {
@@ -122,6 +123,11 @@ impl Listener {
     ///
     /// See [`listen`](listen()).
     pub fn listen(self, handle: &ShutdownHandle) -> io::Result<()> {
+        if handle.shared.progress.is_abandoned() {
+            return Err(io::Error::other(
+                "the coordinator was dropped: a signal would begin no phase",
+            ));
+        }
         let claim = Claim::take()?;
         let receiver = Receiver {
             shared: Arc::downgrade(&handle.shared),
