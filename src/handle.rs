@@ -53,9 +53,12 @@ impl ShutdownHandle {
 
     /// Triggers the shutdown. Returns whether this was the first trigger: only that one counts, later ones change nothing.
     ///
-    /// This moment is T0, from which every deadline counts. It may be called from any thread, also outside a runtime, and
-    /// before [`run`](crate::ShutdownCoordinator::run): tasks are told and answers say `Connection: close` at once, and
-    /// the phases run when the coordinator does.
+    /// The first call is T0, from which every deadline counts. The reason is a string, a [`Signal`](crate::Signal), or a
+    /// failure of your own that makes the report unclean: [`Reason::failed`].
+    ///
+    /// It may be called from any thread, also outside a runtime, and before [`run`](crate::ShutdownCoordinator::run): then
+    /// tasks are told and responses say `Connection: close` at once, and the phases begin when `run` is polled. When the
+    /// coordinator was dropped, no phase begins.
     pub fn shutdown(&self, reason: impl Into<Reason>) -> bool {
         self.shared.trigger(reason.into())
     }
@@ -98,7 +101,7 @@ impl ShutdownHandle {
         self.shared.progress.begun(phase).child_token()
     }
 
-    /// Follows the shutdown: its phases, and how much is in flight.
+    /// Follows the shutdown: its phases, and how much is in flight. [`ProgressWatch`] has an example, a status line.
     #[must_use]
     pub fn progress(&self) -> ProgressWatch {
         ProgressWatch::new(self)
@@ -113,8 +116,8 @@ impl ShutdownHandle {
 
     /// The instant at which `phase` ends at the latest; `None` in normal service. One atomic load then.
     ///
-    /// It is the plan's, but for [`Phase::Close`]: time that no hook of [`Phase::Release`] has asked for at T0 belongs to what
-    /// is in flight. See [`Plan::deadline`].
+    /// It is [the plan's](Plan::deadline), but for [`Phase::Close`], which gets the time that no hook of [`Phase::Release`]
+    /// has asked for at T0: see [when requests are cut](Plan#when-requests-are-cut). It does not move after T0.
     #[must_use]
     pub fn deadline(&self, phase: Phase) -> Option<Instant> {
         self.shared.progress.deadline(phase)
@@ -134,7 +137,9 @@ impl ShutdownHandle {
         &self.shared.plan
     }
 
-    /// Keeps Drain waiting for as long as the guard, or a clone of it, lives. `None` when Release has begun: do not start.
+    /// Keeps Drain waiting for as long as the guard, or a clone of it, lives.
+    ///
+    /// `None` when Release has begun, or the coordinator was dropped: do not begin the work.
     #[must_use]
     #[inline]
     pub fn guard(&self) -> Option<DrainGuard> {
@@ -153,17 +158,20 @@ impl ShutdownHandle {
 
     /// A guard for something that lasts: a WebSocket under somebody else's server, a connection of a protocol of your own.
     /// It keeps Close waiting, not Drain, and the report lists it under `name` when it is left behind. `None` when Release
-    /// has begun.
+    /// has begun, or the coordinator was dropped.
     ///
-    /// Connections of our own servers need none: they are counted. What is held at Close's deadline does not spoil
-    /// [`Report::is_clean`].
+    /// Connections of our own servers need no guard: they are counted. A guard that is held at Close's deadline does not
+    /// make the report unclean.
     #[must_use]
     pub fn long_guard(&self, name: impl Into<String>) -> Option<DrainGuard> {
         self.shared.named_guard(Class::Long, name.into())
     }
 
-    /// Says that the service is not ready yet, until the returned token is dropped: readiness answers 503 meanwhile, and a
-    /// shutdown that begins meanwhile does not wait for routing to move away, because nothing was routed here.
+    /// Says that the service is not ready, until the returned token is dropped: readiness answers 503 meanwhile.
+    ///
+    /// A service that was never ready cannot have been routed to, so its shutdown does not wait in LameDuck. Take the token
+    /// before servers and layers are made: a service is ready once it serves and nobody holds a token. A token that is taken
+    /// later (a dependency is down for a moment) fails readiness, and changes nothing in LameDuck.
     pub fn not_ready(&self, why: impl Into<String>) -> NotReady {
         NotReady {
             id: self.shared.routing.add_not_ready(why.into()),
@@ -171,7 +179,8 @@ impl ShutdownHandle {
         }
     }
 
-    /// What keeps the service from being ready; empty when it is ready.
+    /// What keeps the service from being ready: the reasons that were given to [`not_ready`](ShutdownHandle::not_ready), oldest
+    /// first. Empty when nobody holds a token.
     #[must_use]
     pub fn not_ready_because(&self) -> Vec<String> {
         self.shared.routing.not_ready_because()
@@ -180,14 +189,15 @@ impl ShutdownHandle {
     /// Registers a hook: `work` runs once, in a task of its own, when `when` has come.
     ///
     /// `when` is a [`Phase`], or a [`When`] with conditions. A hook of the phase that is running starts at once. A hook of
-    /// LameDuck may take until Drain's deadline, any other until its own phase's; then its future is dropped. A hook that has
-    /// not begun by then never does ([`Outcome::NotStarted`](crate::report::Outcome::NotStarted)).
+    /// LameDuck may take until Drain's deadline, any other until its own phase's; then its future is dropped. A hook begins
+    /// when its future is polled for the first time. A hook that has not begun by its deadline never does ([`Outcome::NotStarted`](crate::report::Outcome::NotStarted)).
     ///
     /// A panic stays in the hook and goes into the report: in `work`, in its future, and when either is dropped.
     ///
     /// # Errors
     ///
-    /// A name that is taken, a condition that cannot hold, a phase that is over: see [`HookError`].
+    /// A name that is taken, a condition that cannot hold, a phase that is over, a coordinator that was dropped: see
+    /// [`HookError`].
     pub fn hook<F, Fut>(
         &self,
         when: impl Into<When>,
@@ -290,9 +300,12 @@ impl ShutdownHandle {
         self.shared.hooks.remove(name)
     }
 
-    /// Waits for the report. Every caller gets the same one.
+    /// Waits for the report. Every caller gets the same one. After the end it is ready at once.
     ///
-    /// Never ready when the coordinator is not run to its end.
+    /// Never ready when the coordinator is dropped without having been run, or its runtime ends before the shutdown does.
+    ///
+    /// A `main` that runs the coordinator in a `select!` or in a task of its own waits here before it returns: see
+    /// [`run`](crate::ShutdownCoordinator::run).
     ///
     /// # Cancel safety
     ///
@@ -305,7 +318,7 @@ impl ShutdownHandle {
 
     /// How many requests, tasks and guards are in flight, about: it is a sum over counters that move meanwhile.
     ///
-    /// Those that last are among them; see [`long_lived`](ShutdownHandle::long_lived).
+    /// Includes long-lived requests and guards: see [`long_lived`](ShutdownHandle::long_lived).
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.shared.count_both(Class::Work) + self.long_lived()

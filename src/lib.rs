@@ -4,37 +4,212 @@
 //! then its pools, and is gone before SIGKILL. It does so in five [`Phase`]s, each with a deadline that counts from the
 //! trigger.
 //!
+//! # A service
+//!
+//! A process has one [`ShutdownCoordinator`], which runs the shutdown. Everything else gets a [`ShutdownHandle`]: it asks about
+//! the shutdown, triggers it, and registers what has to happen. This service answers HTTP, imports orders from a broker in a
+//! background task, closes its database pool at the end, and leaves by itself when it has lost the broker:
+//!
 //! ```no_run
 //! # #[cfg(all(feature = "hyper", feature = "signal"))]
 //! # mod example {
 //! use std::error::Error;
 //! use std::process::ExitCode;
+//! use std::time::Duration;
 //!
 //! use axum::{Router, routing::get};
-//! use lameduck::{Phase, Plan, ShutdownCoordinator};
+//! use lameduck::{Phase, Plan, Reason, ShutdownCoordinator, ShutdownHandle, TaskContext};
+//! use tokio::sync::mpsc;
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<ExitCode, Box<dyn Error>> {
+//!     tracing_subscriber::fmt().init();
 //!     let shutdown = ShutdownCoordinator::new(Plan::from_env()?);
 //!     let handle = shutdown.handle();
 //!     lameduck::signal::listen(&handle)?; // SIGTERM and SIGINT; before slow start-up
 //!
-//!     shutdown.hook(Phase::Release, "pool", async || { /* pool.close().await */ })?;
-//!     let app = Router::new().route("/", get(|| async { "hello" }));
+//!     start(&handle, subscribe())?;
+//!     let app = Router::new()
+//!         .route("/", get(async || "hello\n"))
+//!         .route_service("/livez", lameduck::liveness(&handle))
+//!         .route_service("/readyz", lameduck::readiness(&handle));
 //!     let listener = lameduck::bind("0.0.0.0:3000").await?;
 //!     lameduck::serve(listener, app, &handle);
 //!
 //!     Ok(shutdown.run().await.exit_code())
 //! }
+//!
+//! /// What the service does beside answering requests. Its tests start it, too.
+//! fn start(handle: &ShutdownHandle, orders: mpsc::Receiver<String>) -> Result<(), Box<dyn Error>> {
+//!     let pool = Pool;
+//!     handle.task("importer", {
+//!         let pool = pool.clone();
+//!         |cx| import(cx, orders, pool)
+//!     })?;
+//!     // No request, task or connection is left by then.
+//!     handle.hook(Phase::Release, "pool", async move || pool.close().await)?;
+//!     Ok(())
+//! }
+//!
+//! async fn import(cx: TaskContext, mut orders: mpsc::Receiver<String>, pool: Pool) {
+//!     loop {
+//!         tokio::select! {
+//!             order = orders.recv() => match order {
+//!                 Some(order) => pool.insert(order).await,
+//!                 None => {
+//!                     // A failure: the report is not clean, and the exit code is 3.
+//!                     cx.handle().shutdown(Reason::failed("broker", "it closed the subscription"));
+//!                     return;
+//!                 }
+//!             },
+//!             () = cx.stop_requested() => return, // SIGTERM: takes no more orders; another replica does
+//!         }
+//!     }
+//! }
+//!
+//! /// In place of a broker's client.
+//! fn subscribe() -> mpsc::Receiver<String> {
+//!     let (broker, orders) = mpsc::channel(100);
+//!     tokio::spawn(async move {
+//!         while broker.send("an order".to_owned()).await.is_ok() {
+//!             tokio::time::sleep(Duration::from_secs(1)).await;
+//!         }
+//!     });
+//!     orders
+//! }
+//!
+//! /// In place of a database.
+//! #[derive(Clone)]
+//! struct Pool;
+//!
+//! impl Pool {
+//!     async fn insert(&self, _order: String) {}
+//!     async fn close(&self) {}
+//! }
 //! # }
 //! ```
 //!
+//! Its dependencies are this crate, `axum`, `tracing-subscriber`, and `tokio` with the features `macros`,
+//! `rt-multi-thread` and `time`. In the manifest the environment variable `TERMINATION_GRACE_PERIOD_SECONDS` repeats
+//! `terminationGracePeriodSeconds`, because nobody else tells a process how much time it has ([`PlanBuilder::env`]).
+//!
+//! - **Hooks** run in their phase, once, each in a task of its own. [`ShutdownHandle::hook`] takes a closure that makes a future;
+//!   [`try_hook`](ShutdownHandle::try_hook) takes one that can fail, [`blocking_hook`](ShutdownHandle::blocking_hook) one that
+//!   blocks. [`Phase::after`] orders them, [`Phase::timeout`] bounds them.
+//! - **Tasks** are told to stop at the trigger, and waited for. A panic in one, or an error of a
+//!   [`try_task`](ShutdownHandle::try_task), triggers the shutdown.
+//! - **Guards** ([`ShutdownHandle::guard`]) keep the shutdown waiting for any other work.
+//! - **Requests** need nothing: [`serve`] and [`DrainLayer`] count them.
+//!
+//! What goes wrong during the shutdown goes into the [`Report`], and the other hooks run all the same.
+//! [`Report::exit_code`] is 0 when nothing was lost, and 3 otherwise.
+//!
+//! # The phases
+//!
+//! | phase | what happens | ends when | at the latest, with 30 s from SIGTERM to SIGKILL |
+//! |---|---|---|---|
+//! | [`LameDuck`](Phase::LameDuck) | everything is served while routing moves away; connections are asked to close, one by one; tasks are told | its time is up; at once where nothing can have been routed | 10 s |
+//! | [`Drain`](Phase::Drain) | requests, tasks and guards that began before it are waited for | none of them is left | 16.5 s |
+//! | [`Close`](Phase::Close) | connections end, then the listener closes | no connection is left | 23 s, or 28 s if no hook of Release needs the time; what is left is cut |
+//! | [`Release`](Phase::Release) | hooks close pools, brokers, caches | they have returned | 28 s |
+//! | [`Exit`](Phase::Exit) | hooks flush telemetry | they have returned | 29 s |
+//!
+//! A phase also waits for its own hooks. A phase with nothing to wait for ends at once. [`Plan`] derives the deadlines from the
+//! grace period, and `println!("{plan}")` shows them. If the process is still there 0.5 s before SIGKILL, a thread that
+//! [`signal::listen`] has started ends it with exit code 4.
+//!
+//! # A test
+//!
+//! A test starts what the service starts, triggers a shutdown, and judges its report. [`Plan::immediate`] waits for nothing but
+//! work that is really there, and on tokio's paused clock (its feature `test-util`) not even for that. No signal is needed: do
+//! not call [`signal::listen`] in a test, because its watchdog would end the test's process.
+//!
+//! ```
+//! # use std::error::Error;
+//! # use lameduck::{Reason, ShutdownHandle, TaskContext};
+//! # fn start(handle: &ShutdownHandle, orders: mpsc::Receiver<String>) -> Result<(), Box<dyn Error>> {
+//! #     handle.task("importer", |cx| import(cx, orders))?;
+//! #     handle.hook(Phase::Release, "pool", async || {})?;
+//! #     Ok(())
+//! # }
+//! # async fn import(cx: TaskContext, mut orders: mpsc::Receiver<String>) {
+//! #     loop {
+//! #         tokio::select! {
+//! #             order = orders.recv() => match order {
+//! #                 Some(_) => {}
+//! #                 None => {
+//! #                     cx.handle().shutdown(Reason::failed("broker", "it closed the subscription"));
+//! #                     return;
+//! #                 }
+//! #             },
+//! #             () = cx.stop_requested() => return,
+//! #         }
+//! #     }
+//! # }
+//! use lameduck::report::Outcome;
+//! use lameduck::{Phase, Plan, ShutdownCoordinator};
+//! use tokio::sync::mpsc;
+//!
+//! # /*
+//! #[tokio::test(start_paused = true)]
+//! # */
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! #     service_leaves_clean().await;
+//! #     service_that_loses_its_broker_leaves_with_a_failure().await;
+//! # }
+//! async fn service_leaves_clean() {
+//!     let shutdown = ShutdownCoordinator::new(Plan::immediate());
+//!     let (_broker, orders) = mpsc::channel(1);
+//!     start(&shutdown, orders).unwrap(); // a coordinator is a handle, too
+//!
+//!     shutdown.shutdown("the test says so");
+//!     let report = shutdown.run().await;
+//!
+//!     assert!(report.is_clean(), "{report}");
+//!     let release = report.phase(Phase::Release).unwrap();
+//!     assert_eq!(release.hooks[0].name, "pool");
+//!     assert_eq!(release.hooks[0].outcome, Outcome::Done);
+//!     assert_eq!(report.tasks[0].name, "importer");
+//! }
+//!
+//! # /*
+//! #[tokio::test(start_paused = true)]
+//! # */
+//! async fn service_that_loses_its_broker_leaves_with_a_failure() {
+//!     let shutdown = ShutdownCoordinator::new(Plan::immediate());
+//!     let (broker, orders) = mpsc::channel(1);
+//!     start(&shutdown, orders).unwrap();
+//!
+//!     drop(broker); // the only trigger
+//!     let report = shutdown.run().await;
+//!
+//!     assert!(!report.is_clean());
+//!     assert_eq!(report.reason.to_string(), "`broker` failed: it closed the subscription");
+//!     assert!(report.hooks().all(|hook| hook.outcome.is_done()), "{report}");
+//! }
+//! ```
+//!
+//! [`ShutdownHandle::moment`] gives a [`Moment`] without a connection, and it resolves to its [`Told`] in such a run. [`report`]
+//! shows how to get a report for code that judges one.
+//!
 //! # The log
 //!
-//! Events have the target `lameduck`: a phase, a hook that failed, what was left behind, and the report as one event with fields. A
-//! filter that names crates has to name this one, too: `my_crate=debug,tower_http=debug,lameduck=info`. When the process ends and
-//! nobody hears the log, because there is no subscriber or because the filter hides even errors, the report's summary is written to
-//! standard error: one line, if [`signal::listen`] was called.
+//! Events have the target `lameduck`: the plan at the start, each phase, a hook that failed, what was left behind, and the report as
+//! one event with a field for each number. A filter that names crates has to name this one, too:
+//! `my_crate=debug,tower_http=debug,lameduck=info`. When the process ends and nobody hears the log, because there is no subscriber
+//! or because the filter hides even errors, the report's summary is written to standard error: one line, if [`signal::listen`] was
+//! called. `println!("{report}")` prints a timeline.
+//!
+//! While a shutdown runs, [`ShutdownHandle::progress`] follows it: its phases, and how much is in flight.
+//!
+//! # Other shapes of `main`
+//!
+//! - `run` may stand in a `tokio::select!` beside something else. The shutdown goes on when another branch is ready first; wait for
+//!   [`ShutdownHandle::finished`] before `main` returns. [`ShutdownCoordinator::run`] has an example.
+//! - Keep the coordinator until it is run. `let handle = ShutdownCoordinator::new(plan).handle();` drops it, and its handles refuse
+//!   hooks, tasks, guards and signals.
+//! - A server that is not [`serve`]'s gets a [`DrainLayer`], and [`ShutdownHandle::reached`] as its shutdown signal:
+//!   `axum::serve(listener, app.layer(DrainLayer::new(&handle))).with_graceful_shutdown(handle.reached(Phase::Drain))`.
 //!
 //! # What to use for what
 //!
@@ -42,6 +217,8 @@
 //! |---|---|
 //! | run the shutdown | [`ShutdownCoordinator`] |
 //! | ask, trigger, wait for a phase, from anywhere | [`ShutdownHandle`], [`Reached`] |
+//! | say why | [`Reason`]; a failure of your own: [`Reason::failed`] |
+//! | follow a shutdown, in a status line or a metric | [`ShutdownHandle::progress`] |
 //! | say how long each phase may take | [`Plan`], [`PlanBuilder`] |
 //! | trigger at SIGTERM and SIGINT, and have a hard deadline | [`signal::listen`] |
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
@@ -51,12 +228,14 @@
 //! | bound slow clients | [`Timeouts`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
 //! | say that start-up is not over | [`ShutdownHandle::not_ready`] |
-//! | do something in a phase | [`ShutdownHandle::hook`] and its three sisters, [`When`] |
-//! | run work in the background | [`ShutdownHandle::task`], [`TaskContext`] |
+//! | do something in a phase | [`ShutdownHandle::hook`], [`try_hook`](ShutdownHandle::try_hook), [`blocking_hook`](ShutdownHandle::blocking_hook), [`try_blocking_hook`](ShutdownHandle::try_blocking_hook); [`When`] |
+//! | take a hook back | [`ShutdownHandle::remove_hook`] |
+//! | run work in the background | [`ShutdownHandle::task`], [`try_task`](ShutdownHandle::try_task), [`TaskContext`] |
 //! | keep the shutdown waiting | [`ShutdownHandle::guard`], [`DrainGuard`] |
 //! | end WebSockets, event streams, calls that stream | [`Moment`], [`close_websocket`], [`EventStreams`], [`LongLived`] |
 //! | serve a protocol of your own | [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
-//! | know how it went | [`Report`], [`Report::exit_code`] |
+//! | know how it went | [`Report`], [`Report::exit_code`]; its parts are in [`report`] |
+//! | set the exit codes | [`ExitPolicy`](report::ExitPolicy) |
 //!
 //! # Features
 //!
@@ -73,41 +252,11 @@
 //! | `serde` | `serde::Serialize` for [`Report`], all that is in it, and [`Plan`]; `Deserialize` for [`Phase`] and [`Signal`] |
 //! | `tonic` | `grpc::health`, gRPC's health service; needs Rust 1.88 |
 //!
-//! # In tests
-//!
-//! A test of your own hooks, tasks and guards runs a whole shutdown: [`Plan::immediate`] waits for nothing but work that is really
-//! there, and on tokio's paused clock not even for that. It needs no signals, so do not call [`signal::listen`].
-//!
-//! ```
-//! use lameduck::{Plan, ShutdownCoordinator, TaskContext};
-//!
-//! async fn import(cx: TaskContext) {
-//!     while !cx.is_stop_requested() {
-//!         # tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-//!         // Take a message, work on it, commit it.
-//!     }
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // In a test: #[tokio::test(start_paused = true)]
-//! let shutdown = ShutdownCoordinator::new(Plan::immediate());
-//! shutdown.task("importer", import)?;
-//!
-//! shutdown.handle().shutdown("test");
-//! let report = shutdown.run().await;
-//!
-//! assert!(report.is_clean(), "{report}");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! [`ShutdownHandle::moment`] gives a [`Moment`] without a connection, and it resolves to its [`Told`] in such a run.
-//! [`report`] shows how to get a report for code that judges one.
-//!
 //! # More
 //!
-//! `README.md` compares the layer with the server, and says what goes into the manifest. `docs/phases.md` tells each phase
-//! in detail, and what bad input gets; `docs/kubernetes.md` what a cluster does meanwhile, and what to set for it;
+//! The repository has pages beside this documentation. `README.md` compares the layer with the server, and says what goes into
+//! the manifest. `docs/phases.md` has each phase in detail, and what bad input gets. `docs/kubernetes.md` has what a cluster does
+//! meanwhile, and what to set for it. `docs/guarantees.md` lists what is promised, and the command that shows it.
 //! `docs/architecture.md` says how the crate is built. `examples/` is a course of ten, and a rolling update to watch.
 //!
 //! [`ConnectionGroup`]: server::ConnectionGroup

@@ -1,4 +1,6 @@
 //! Whether traffic can have been routed here: who serves, who is not ready yet, and what the probes have answered.
+//!
+//! It answers one question, at the trigger: has LameDuck anything to wait for? What is not known counts as routed.
 
 use std::sync::PoisonError;
 
@@ -9,15 +11,15 @@ pub(crate) struct Routing(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Somebody said that requests are served here.
+    /// A server, a layer or a connection group was made.
     serving: bool,
-    /// Somebody serves what is not seen as requests.
+    /// A connection group was made: its requests are not seen.
     unseen: bool,
-    /// Once, it served and nothing kept it from being ready.
+    /// At some moment it was serving, and nobody held a `NotReady`.
     was_ready: bool,
     /// There is a readiness probe of ours.
     probed: bool,
-    /// A probe of ours has said that traffic may come.
+    /// A probe of ours has answered 200, or there is one whose answers are not seen (gRPC's).
     answered: bool,
     not_ready: Vec<(u64, String)>,
     next: u64,
@@ -74,7 +76,7 @@ impl Routing {
         state.not_ready.iter().map(|(_, why)| why.clone()).collect()
     }
 
-    /// Whether traffic can have been routed here. `reached` is whether a request has come.
+    /// Whether traffic can have been routed here. `reached` is whether a request has come, or somebody else's probe.
     pub(crate) fn is_routed(&self, reached: bool) -> bool {
         let state = self.state();
         let asked_in_vain = state.probed && !state.answered && !state.unseen && !reached;

@@ -80,7 +80,8 @@ pub struct ConnectionGroup {
 }
 
 impl ConnectionGroup {
-    /// A group for one listener. Making it says that requests are served here, so LameDuck has its full length.
+    /// A group for one listener. Making it says that requests are served here, so LameDuck has something to wait for. Its
+    /// requests are not seen, so they count as having come, whatever [`readiness`](crate::readiness) was asked.
     #[must_use]
     pub fn new(handle: &ShutdownHandle) -> Self {
         handle.shared.routing.serve_unseen();

@@ -96,7 +96,7 @@ impl PlanBuilder {
         self
     }
 
-    /// How long to keep serving after the trigger. Taken literally: a preStop does not shorten it.
+    /// How long to keep serving after the trigger. A preStop hook does not shorten a LameDuck that is set.
     pub const fn lame_duck(mut self, lame_duck: Duration) -> Self {
         self.lame_duck = Some(Setting::by_hand(lame_duck));
         self
@@ -108,13 +108,13 @@ impl PlanBuilder {
         self
     }
 
-    /// The time for long connections to end.
+    /// The time for connections to end, at least: Close also gets what [no hook of Release needs](Plan#when-requests-are-cut).
     pub const fn close(mut self, close: Duration) -> Self {
         self.close = Some(Setting::by_hand(close));
         self
     }
 
-    /// The time to close pools, brokers and caches.
+    /// The time to close pools, brokers and caches. Close gets what [no hook of Release needs](Plan#when-requests-are-cut).
     pub const fn release(mut self, release: Duration) -> Self {
         self.release = Some(Setting::by_hand(release));
         self
@@ -141,8 +141,8 @@ impl PlanBuilder {
 
     /// The phase in which long connections (WebSockets, event streams, calls that stream) are told to end: Close by default.
     ///
-    /// LameDuck or Drain gives them a longer window, and their clients more time to find another replica one by one. Whoever
-    /// comes meanwhile is told at once when its moment has passed.
+    /// LameDuck or Drain gives them a longer window, and their clients more time to find another replica one by one. A long
+    /// connection that is opened meanwhile, and whose moment has passed, is told at once.
     pub const fn long_phase(mut self, phase: Phase) -> Self {
         self.long_phase = Some(phase);
         self
@@ -183,7 +183,7 @@ impl PlanBuilder {
     ///
     /// - inside Kubernetes (`KUBERNETES_SERVICE_HOST` is set), and anywhere when one of the variables or anything in code is
     ///   set, 30 s are [assumed](Plan::is_assumed). What was set stays as it is;
-    /// - elsewhere the plan is [`Plan::local`]. So `Plan::builder().env()?.build()` on a laptop is.
+    /// - elsewhere the plan is [`Plan::local`]: that is what `Plan::builder().env()?.build()` gives on a laptop.
     ///
     /// # Errors
     ///

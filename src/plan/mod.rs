@@ -46,8 +46,8 @@ const LATEST_WATCHDOG: Duration = Duration::from_millis(500);
 /// # Ok::<(), lameduck::PlanError>(())
 /// ```
 ///
-/// The manifest knows best. [`env`](PlanBuilder::env) comes last, so what the manifest says counts; printed, the plan is a
-/// timeline and the manifest lines that fit it:
+/// Call [`env`](PlanBuilder::env) after the numbers that are set in code, so that those of the manifest override them.
+/// `Display` prints the plan as a timeline, says when requests are cut, and adds the manifest lines that fit it:
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,6 +89,21 @@ const LATEST_WATCHDOG: Duration = Duration::from_millis(500);
 /// | 30 | 10 | 16.5 | 23 | 28 | 29 |
 /// | 60 | 10 | 31.5 | 53 | 58 | 59 |
 /// | 300 | 10 | 151.5 | 293 | 298 | 299 |
+///
+/// # When requests are cut
+///
+/// What is in flight is cut at Close's deadline. Each phase ends there at the latest, but for Close: at T0 it gets the time of
+/// Release that no hook of Release asks for. With a grace period of 30 s requests are cut
+///
+/// | hooks of Release at T0 | Close ends |
+/// |---|---|
+/// | none | 28 s after T0: Release's deadline |
+/// | one with a timeout of 2 s | 26 s after T0 |
+/// | one with 2 s, and another of 1 s that comes [`after`](crate::When::after) it | 25 s after T0 |
+/// | one without a timeout | 23 s after T0, as in the table above |
+///
+/// No other deadline moves. A hook of Release that is registered after T0 gets the time that Close has left.
+/// [`ShutdownHandle::deadline`](crate::ShutdownHandle::deadline) gives the deadlines of a shutdown that has begun.
 #[derive(Clone, Debug)]
 pub struct Plan {
     grace_period: Setting,
@@ -159,7 +174,11 @@ impl Plan {
         self.grace_period().saturating_sub(self.pre_stop())
     }
 
-    /// When `phase` ends at the latest, counted from `T0`.
+    /// When `phase` ends at the latest, counted from `T0`, if the hooks of Release need all of its time.
+    ///
+    /// If they need less, [`Phase::Close`] ends later, at `deadline(Phase::Release)` at the latest: see
+    /// [when requests are cut](Plan#when-requests-are-cut). That is known at T0, and
+    /// [`ShutdownHandle::deadline`](crate::ShutdownHandle::deadline) tells it then.
     #[must_use]
     pub fn deadline(&self, phase: Phase) -> Duration {
         total(&self.phases[..=phase.index()])
@@ -331,7 +350,7 @@ impl Plan {
     }
 }
 
-/// The plan as a timeline, counted from `T0`, and the manifest lines that fit it (YAML).
+/// The plan as a timeline, counted from `T0`, when requests are cut, and the manifest lines that fit it (YAML).
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt_timeline(f)?;

@@ -24,8 +24,7 @@ use crate::shared::Shared;
 
 /// Owns the shutdown of a process: waits for the trigger, then runs the phases.
 ///
-/// It is also a [`ShutdownHandle`]: hooks and tasks can be registered with either. When it is dropped without having been run,
-/// what was registered is dropped, and its handles take nothing more: hooks, tasks, guards and signals are refused.
+/// It is also a [`ShutdownHandle`]: hooks and tasks can be registered with either.
 ///
 /// ```
 /// use lameduck::{Phase, Plan, ShutdownCoordinator};
@@ -42,6 +41,24 @@ use crate::shared::Shared;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Dropping it
+///
+/// Keep it until [`run`](ShutdownCoordinator::run): a coordinator that is dropped without having been run can run no phase.
+/// Its hooks are dropped. Its handles refuse what would need a phase: a hook is
+/// [`HookError::NoCoordinator`](crate::HookError::NoCoordinator), a task
+/// [`TaskError::NoCoordinator`](crate::TaskError::NoCoordinator), a guard is `None`, and `signal::listen` an error.
+/// [`finished`](ShutdownHandle::finished) is never ready. The log warns if anything counted on it: a handle, a server, or a
+/// trigger.
+///
+/// ```
+/// # use lameduck::{HookError, Phase, Plan, ShutdownCoordinator};
+/// let handle = ShutdownCoordinator::new(Plan::immediate()).handle(); // the coordinator is gone
+///
+/// let refused = handle.hook(Phase::Release, "pool", async || {});
+/// assert!(matches!(refused, Err(HookError::NoCoordinator { .. })));
+/// assert!(handle.guard().is_none());
+/// ```
 // Not `Clone`: two coordinators would each believe they own the sequence.
 pub struct ShutdownCoordinator {
     handle: ShutdownHandle,
@@ -50,8 +67,8 @@ pub struct ShutdownCoordinator {
 }
 
 impl ShutdownCoordinator {
-    /// A coordinator with this plan. Logs the plan, and where each of its numbers came from; warns when the grace period is
-    /// [assumed](Plan::is_assumed).
+    /// A coordinator with this plan. Logs the plan, where each of its numbers came from, and when requests are cut; warns when
+    /// the grace period is [assumed](Plan::is_assumed).
     ///
     /// It needs no runtime yet, and installs and starts nothing.
     #[must_use]
@@ -91,16 +108,16 @@ impl ShutdownCoordinator {
         self
     }
 
-    /// Where the report's summary line goes when that file exists and can be written, and the watchdog's last words: the
-    /// container's `terminationMessagePath`. By default Kubernetes' own default, `/dev/termination-log`. It is never created. A
-    /// line is cut to 2 KiB, because the kubelet shows 4 KiB.
+    /// The file that gets the report's summary line and the watchdog's last words: the container's `terminationMessagePath`. By
+    /// default Kubernetes' own default, `/dev/termination-log`. A file that does not exist or cannot be written gets nothing; it
+    /// is never created. A line is cut to 2 KiB, because the kubelet shows 4 KiB.
     #[must_use]
     pub fn termination_log(self, path: impl Into<PathBuf>) -> Self {
         self.handle.shared.termination_log.set_path(path.into());
         self
     }
 
-    /// What the process's exit says of how it went. By default 0 when it was clean and 3 when it was not.
+    /// The exit codes of [`Report::exit_code`]: by default 0 for a clean shutdown and 3 for one that is not.
     #[must_use]
     pub fn exit_policy(mut self, policy: ExitPolicy) -> Self {
         self.exit = policy;
@@ -115,25 +132,29 @@ impl ShutdownCoordinator {
         self
     }
 
-    /// A handle, for everybody who asks about the shutdown or takes part in it.
+    /// A handle, for code that asks about the shutdown or takes part in it.
     #[must_use]
     pub fn handle(&self) -> ShutdownHandle {
         self.handle.clone()
     }
 
-    /// Waits for the trigger, runs the phases, and says what happened.
+    /// Waits for the trigger, runs the phases, and returns the report.
     ///
     /// With nothing registered it waits for the trigger all the same, and then returns at once.
     ///
     /// # Panics
     ///
-    /// In a runtime without timers, or outside any.
+    /// The future panics when it is polled outside a tokio runtime, or in one without timers, and when it is polled after it
+    /// was ready.
     ///
     /// # Cancel safety
     ///
-    /// Once it has been polled, dropping the future does not stop the shutdown: it goes on in a task of its own, as after a
-    /// `select!` in which another branch was ready. [`ShutdownHandle::finished`] gives the report then; a `main` that returns
-    /// before ends the runtime, and the shutdown with it.
+    /// Dropping the future does not stop the shutdown, once the future has been polled: the shutdown goes on in a task of the
+    /// same runtime, be it before the trigger or in any phase. So `run` may stand in a `select!`. A future that was never
+    /// polled is a coordinator that was [dropped](ShutdownCoordinator#dropping-it).
+    ///
+    /// A `main` that returns ends the runtime, and with it a shutdown that goes on in a task. So wait for the report with
+    /// [`ShutdownHandle::finished`], and return its exit code:
     ///
     /// ```
     /// # use lameduck::{Plan, ShutdownCoordinator};
@@ -148,7 +169,11 @@ impl ShutdownCoordinator {
     ///         handle.shutdown("the work is done");
     ///     }
     /// }
-    /// assert!(handle.finished().await.is_clean());
+    /// let report = handle.finished().await; // whichever branch was ready first
+    /// # assert!(report.is_clean());
+    /// # let _exit_code =
+    /// report.exit_code()
+    /// # ;
     /// # }
     /// ```
     pub fn run(self) -> Run {

@@ -9,9 +9,9 @@ use tokio::runtime::Handle;
 
 use crate::report::Report;
 
-/// The future of [`ShutdownCoordinator::run`](crate::ShutdownCoordinator::run).
+/// The future of [`ShutdownCoordinator::run`](crate::ShutdownCoordinator::run). Its output is the report.
 ///
-/// Dropping it once it has been polled does not stop the shutdown, which goes on in a task of its own.
+/// Dropping it once it has been polled does not stop the shutdown, which goes on in a task of the same runtime.
 #[must_use = "futures do nothing unless polled"]
 pub struct Run {
     /// `None` when it is over.

@@ -43,7 +43,7 @@ use crate::handle::ShutdownHandle;
 /// # }
 /// ```
 ///
-/// Making a layer says that requests are served here, so LameDuck has its full length.
+/// Making a layer says that requests are served here, so LameDuck has something to wait for.
 ///
 /// The layer sees requests, not connections: an upgraded connection (a WebSocket) is over for it when the `101` is sent.
 /// Take a [`long_guard`](ShutdownHandle::long_guard) in the handler for that. Event streams are ended at their moment; another
