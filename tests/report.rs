@@ -193,7 +193,7 @@ async fn summary_fits_a_termination_message_however_much_went_wrong() {
     let report = shutdown.run().await;
 
     let line = log.read();
-    assert!(line.len() <= 4_096, "{} bytes", line.len());
+    assert!(line.len() <= 2_048, "{} bytes", line.len());
     assert_eq!(line.lines().count(), 1);
     let summary = report.summary();
     assert_eq!(line, format!("lameduck: {summary}\n"));

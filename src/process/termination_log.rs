@@ -67,6 +67,7 @@ impl Default for TerminationLog {
 
 fn cut(line: &str) -> String {
     const MARK: &str = "…";
+    // With its end it has that length.
     if line.len() < LONGEST_LINE {
         return line.to_owned();
     }

@@ -15,9 +15,9 @@ const AND_MORE: usize = ", … and 18446744073709551615 more".len();
 impl Report {
     /// How long [`summary`](Report::summary) is at most, in bytes.
     ///
-    /// Kubernetes keeps 4,096 bytes of a container's termination message. The line in `/dev/termination-log` is `lameduck: `,
-    /// the summary and a line end.
-    pub const SUMMARY_BYTES: usize = 4_096 - "lameduck: \n".len();
+    /// Kubernetes shows the last 4,096 bytes of a container's termination message, and two lines may come: this one and the
+    /// watchdog's. The line in `/dev/termination-log` is `lameduck: `, the summary and an end of line, so it has half of that.
+    pub const SUMMARY_BYTES: usize = 2_048 - "lameduck: \n".len();
 
     /// The report in one line of at most [`SUMMARY_BYTES`](Report::SUMMARY_BYTES), for a log or `/dev/termination-log`.
     ///
