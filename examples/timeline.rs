@@ -98,7 +98,7 @@ fn draw_process(picture: &mut Picture, plan: &Plan) {
     let start = |phase| plan.deadline(phase).saturating_sub(plan.duration(phase));
     let (close, exit) = (plan.deadline(Phase::Close), plan.deadline(Phase::Exit));
 
-    picture.heading("The process");
+    picture.heading("The process, with a hook of Release that needs all of its time");
     picture.row("phase");
     for &phase in Phase::ALL {
         picture.block(start(phase), plan.deadline(phase), phase);
@@ -115,7 +115,9 @@ fn draw_process(picture: &mut Picture, plan: &Plan) {
     let each = "long connections, each at its own moment";
     picture.bar(long, long + plan.long_spread(), "told", each);
     picture.row("what is left then");
-    picture.mark_before(close, "is cut, and named in the report");
+    let release = plan.deadline(Phase::Release).as_secs();
+    let cut = format!("is cut, and named in the report (without such a hook at {release} s)");
+    picture.mark_before(close, &cut);
     picture.row("watchdog");
     picture.mark_before(plan.hard_deadline(), "ends the process, whatever holds it");
     picture.row("SIGKILL");

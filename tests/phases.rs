@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::time::Duration;
 
-use lameduck::report::PhaseOutcome;
+use lameduck::report::{Outcome, PhaseOutcome};
 use lameduck::{Phase, Plan, Reason, Report, ShutdownCoordinator, Signal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -644,6 +644,25 @@ async fn hook_that_comes_after_the_trigger_gets_what_close_has_left_of_release()
     let release = report.phase(Phase::Release).unwrap();
     assert_eq!(release.started + release.took, secs(28));
     assert_eq!(release.hooks.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_comes_when_close_has_taken_all_of_release_is_polled_once() {
+    let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap());
+    let handle = shutdown.handle();
+    let _guard = handle.guard().unwrap();
+    handle.shutdown("test");
+    let run = tokio::spawn(shutdown.run());
+    handle.reached(Phase::Close).await;
+    handle.hook(Phase::Release, "quick", async || {}).unwrap();
+    handle.hook(Phase::Release, "endless", pending).unwrap();
+
+    let report = run.await.unwrap();
+
+    let release = report.phase(Phase::Release).unwrap();
+    assert_eq!((release.started, release.took), (secs(28), Duration::ZERO));
+    let outcomes = release.hooks.iter().map(|hook| hook.outcome.clone());
+    assert!(outcomes.eq([Outcome::Done, Outcome::Overran]));
 }
 
 #[tokio::test(start_paused = true)]
