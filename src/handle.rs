@@ -143,10 +143,7 @@ impl ShutdownHandle {
     #[must_use]
     #[inline]
     pub fn guard(&self) -> Option<DrainGuard> {
-        if self.shared.progress.is_abandoned() {
-            return None;
-        }
-        let ticket = self.shared.tracker().take(Class::Work)?;
+        let ticket = self.shared.guards.tracker().take(Class::Work)?;
         Some(DrainGuard::new(ticket, None))
     }
 

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use crate::hook::Hooks;
 use crate::in_flight::{
-    Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Tracker, WeakList,
+    Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Revocable, Tracker,
+    WeakList,
 };
 #[cfg(feature = "tower")]
 use crate::long_lived::event_streams::EventStreams;
@@ -39,6 +40,8 @@ pub(crate) trait ServerControl: Send + Sync {
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) gauge: GaugeOwner,
+    /// For the guards of applications, which are refused when the coordinator is gone.
+    pub(crate) guards: Revocable,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) roster: Roster,
     pub(crate) progress: Arc<Progress>,
@@ -92,6 +95,7 @@ impl Shared {
         }
         Shared {
             plan,
+            guards: Revocable::new(gauge.tracker()),
             progress: Arc::new(Progress::new(gauge.stage_writer())),
             at_trigger: Calls::default(),
             routing: Routing::default(),
@@ -179,6 +183,7 @@ impl Shared {
     /// The coordinator is gone: what it would have run is dropped.
     pub(crate) fn abandon(&self) {
         self.progress.abandon();
+        self.guards.revoke();
         self.hooks.abandon();
         self.roster.abandon();
     }
@@ -195,10 +200,7 @@ impl Shared {
 
     /// A guard that the report can name. `None` when Release has begun.
     pub(crate) fn named_guard(&self, class: Class, name: String) -> Option<DrainGuard> {
-        if self.progress.is_abandoned() {
-            return None;
-        }
-        let (ticket, generation) = self.tracker().take_dated(class)?;
+        let (ticket, generation) = self.guards.tracker().take_dated(class)?;
         let name = Arc::new(GuardName {
             name,
             since: Instant::now(),

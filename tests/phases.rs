@@ -554,7 +554,19 @@ async fn shutdown_survives_a_select_in_which_the_server_ends_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn run_that_was_never_polled_is_a_coordinator_that_was_dropped() {
+async fn shutdown_goes_on_when_run_is_dropped_before_it_was_polled() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let handle = shutdown.handle();
+    shutdown.hook(Phase::Release, "pool", async || {}).unwrap();
+
+    drop(shutdown.run());
+    handle.shutdown("test");
+
+    assert_eq!(handle.finished().await.hooks().count(), 1);
+}
+
+#[test]
+fn run_that_never_met_a_runtime_is_a_coordinator_that_was_dropped() {
     let shutdown = ShutdownCoordinator::new(Plan::immediate());
     let handle = shutdown.handle();
 

@@ -77,7 +77,8 @@ async fn no_client_is_waited_for_past_the_deadline() {
         .long_spread(Duration::ZERO)
         .drain(Duration::ZERO)
         .lame_duck(Duration::ZERO)
-        .spread(Duration::ZERO);
+        .spread(Duration::ZERO)
+        .release(Duration::ZERO);
     let told = told(plan.build().unwrap()).await;
 
     let begun = Instant::now();

@@ -163,6 +163,34 @@ impl Tracker {
     }
 }
 
+/// A tracker that can be made useless: from then on it is refused everything.
+pub(crate) struct Revocable {
+    gauge: &'static Gauge,
+    epoch: AtomicU64,
+}
+
+impl Revocable {
+    pub(crate) fn new(tracker: Tracker) -> Self {
+        Revocable {
+            gauge: tracker.gauge,
+            epoch: AtomicU64::new(tracker.epoch),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn tracker(&self) -> Tracker {
+        Tracker {
+            gauge: self.gauge,
+            epoch: self.epoch.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn revoke(&self) {
+        // An epoch that no gauge lives to see.
+        self.epoch.store(EPOCHS, Ordering::Relaxed);
+    }
+}
+
 #[cfg(feature = "tower")]
 impl PartialEq for Tracker {
     fn eq(&self, other: &Self) -> bool {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 pub(crate) use arrivals::Arrivals;
 pub(crate) use counter::Ticket;
-pub(crate) use gauge::{FINISHED, GaugeOwner, Stage, StageWriter, Tracker};
+pub(crate) use gauge::{FINISHED, GaugeOwner, Revocable, Stage, StageWriter, Tracker};
 pub(crate) use shard::{Class, Count, Generation};
 pub(crate) use weak_list::WeakList;
 

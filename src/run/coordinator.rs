@@ -149,9 +149,9 @@ impl ShutdownCoordinator {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop the shutdown, once the future has been polled: the shutdown goes on in a task of the
-    /// same runtime, be it before the trigger or in any phase. So `run` may stand in a `select!`. A future that was never
-    /// polled is a coordinator that was [dropped](ShutdownCoordinator#dropping-it).
+    /// Dropping the future does not stop the shutdown: it goes on in a task of the runtime in which `run` was called, be it
+    /// before the trigger or in any phase, and whether or not the future was polled. So `run` may stand in a `select!`. Only a
+    /// future that never met a runtime is a coordinator that was [dropped](ShutdownCoordinator#dropping-it).
     ///
     /// A `main` that returns ends the runtime, and with it a shutdown that goes on in a task. So wait for the report with
     /// [`ShutdownHandle::finished`], and return its exit code:

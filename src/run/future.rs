@@ -11,12 +11,12 @@ use crate::report::Report;
 
 /// The future of [`ShutdownCoordinator::run`](crate::ShutdownCoordinator::run). Its output is the report.
 ///
-/// Dropping it once it has been polled does not stop the shutdown, which goes on in a task of the same runtime.
+/// Dropping it does not stop the shutdown, which goes on in a task of the same runtime.
 #[must_use = "futures do nothing unless polled"]
 pub struct Run {
     /// `None` when it is over.
     sequence: Option<Sequence>,
-    /// The runtime in which it was polled.
+    /// The runtime in which it was made, or else polled.
     runtime: Option<Handle>,
 }
 
@@ -26,7 +26,8 @@ impl Run {
     pub(super) fn new(sequence: impl Future<Output = Arc<Report>> + Send + 'static) -> Self {
         Run {
             sequence: Some(Box::pin(sequence)),
-            runtime: None,
+            // A `select!` may never poll it.
+            runtime: Handle::try_current().ok(),
         }
     }
 }
