@@ -15,7 +15,6 @@ use crate::in_flight::{Class, DrainGuard};
 use crate::panic::text_of;
 use crate::phase::Phase;
 use crate::plan::Plan;
-use crate::progress::ProgressWatch;
 use crate::reason::Reason;
 use crate::report::Report;
 use crate::shared::Shared;
@@ -99,12 +98,6 @@ impl ShutdownHandle {
     #[must_use]
     pub fn token(&self, phase: Phase) -> CancellationToken {
         self.shared.progress.begun(phase).child_token()
-    }
-
-    /// Follows the shutdown: its phases, and how much is in flight. [`ProgressWatch`] has an example, a status line.
-    #[must_use]
-    pub fn progress(&self) -> ProgressWatch {
-        ProgressWatch::new(self)
     }
 
     /// Why the process is leaving; `None` in normal service. One atomic load then.

@@ -10,10 +10,21 @@ use crate::handle::ShutdownHandle;
 use crate::in_flight::{FINISHED, Stage};
 use crate::phase::Phase;
 
+impl ShutdownHandle {
+    /// Follows the shutdown: its phases, and how much is in flight. [`ProgressWatch`] has an example, a status line.
+    #[must_use]
+    pub fn progress(&self) -> ProgressWatch {
+        ProgressWatch {
+            handle: self.clone(),
+            moved: self.shared.progress.moved(),
+        }
+    }
+}
+
 /// Follows a shutdown, phase by phase. Made by [`ShutdownHandle::progress`].
 ///
 /// It works like a [`watch::Receiver`](tokio::sync::watch::Receiver): [`now`](ProgressWatch::now) looks at any time, and
-/// [`changed`](ProgressWatch::changed) waits for the next phase. Who looks too late sees the latest phase alone.
+/// [`changed`](ProgressWatch::changed) waits for the next phase. A watch that looks too late sees the latest phase alone.
 ///
 /// ```
 /// # use lameduck::{Phase, Plan, ShutdownCoordinator};
@@ -39,23 +50,16 @@ pub struct ProgressWatch {
 }
 
 impl ProgressWatch {
-    pub(crate) fn new(handle: &ShutdownHandle) -> Self {
-        ProgressWatch {
-            handle: handle.clone(),
-            moved: handle.shared.progress.moved(),
-        }
-    }
-
     /// Where the shutdown is now.
     #[must_use]
     pub fn now(&self) -> Snapshot {
         Snapshot::new(&self.handle)
     }
 
-    /// Waits until the phase changes, and says where the shutdown is then. A phase that began since the last call, or since
-    /// the watch was made, is given at once.
+    /// Waits until the phase changes, and returns where the shutdown is then. Ready at once for a phase that began since the last
+    /// call, or since the watch was made. The last snapshot is the one in which the shutdown [is over](Snapshot::is_over).
     ///
-    /// `None` when the last phase is over and that has been given.
+    /// `None` after that one, and for a watch that is made when the shutdown is over.
     ///
     /// # Cancel safety
     ///
