@@ -7,17 +7,28 @@ use lameduck::{Phase, Plan, Signal};
 
 use crate::dice::Dice;
 use crate::scenario::{
-    Act, Awaited, ConnectionSpec, End, GuardKind, GuardSpec, Hold, HookSpec, Id, RequestSpec,
+    Act, Awaited, ConnectionSpec, End, Fate, GuardKind, GuardSpec, Hold, HookSpec, Id, RequestSpec,
     Scenario, Script, Step, TaskSpec, Why, ms,
 };
 
+/// The clock on which a scenario is to be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Paused,
+    Real,
+}
+
 /// The scenario of a seed: always the same.
-pub(crate) fn scenario(seed: u64) -> Scenario {
+pub(crate) fn scenario(seed: u64, clock: Clock) -> Scenario {
     let mut dice = Dice::new(seed);
-    let plan = plan(&mut dice);
+    let plan = match clock {
+        Clock::Paused => plan(&mut dice),
+        Clock::Real => short_plan(&mut dice),
+    };
     let length = plan.deadline(Phase::Exit).as_millis() as u64;
     let trigger_at = dice.below(length / 2 + 20);
     let mut generator = Generator {
+        clock,
         trigger_at,
         length,
         deadlines: Phase::ALL
@@ -27,9 +38,11 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
         dice,
         ids: 0,
         hooks: Vec::new(),
+        removed: Vec::new(),
         tasks: Vec::new(),
         groups: Vec::new(),
         current: None,
+        on_connection: false,
     };
     let acts = generator.acts();
     let dice = &mut generator.dice;
@@ -39,11 +52,14 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
         2 => dice.below(trigger_at + 1),
         _ => 0,
     };
+    let parent = dice.percent(15);
+    let fate = generator.fate(run_at);
     Scenario {
         seed,
         plan,
         run_at,
-        parent: generator.dice.percent(15),
+        fate,
+        parent,
         acts,
     }
 }
@@ -56,14 +72,27 @@ fn plan(dice: &mut Dice) -> Plan {
         2 => return Plan::builder().build().expect("the default fits"),
         _ => {}
     }
+    drawn_plan(dice, |dice| match dice.below(8) {
+        0 => 0,
+        1 => dice.below(10),
+        2 => 30_000,
+        3 => dice.below(60_000),
+        _ => 20 + dice.below(800),
+    })
+}
+
+/// One that is over soon.
+fn short_plan(dice: &mut Dice) -> Plan {
+    drawn_plan(dice, |dice| match dice.below(10) {
+        0 => 0,
+        1 => dice.below(10),
+        _ => 20 + dice.below(130),
+    })
+}
+
+fn drawn_plan(dice: &mut Dice, grace: impl Fn(&mut Dice) -> u64) -> Plan {
     loop {
-        let grace = match dice.below(8) {
-            0 => 0,
-            1 => dice.below(10),
-            2 => 30_000,
-            3 => dice.below(60_000),
-            _ => 20 + dice.below(800),
-        };
+        let grace = grace(dice);
         let mut builder = Plan::builder().grace_period(ms(grace));
         let part = |dice: &mut Dice, of: u64| match dice.below(6) {
             0 | 1 => Some(Duration::ZERO),
@@ -115,6 +144,7 @@ fn plan(dice: &mut Dice) -> Plan {
 
 struct Generator {
     dice: Dice,
+    clock: Clock,
     /// When the shutdown is triggered at the latest,
     trigger_at: u64,
     /// how long it takes at most,
@@ -123,10 +153,14 @@ struct Generator {
     deadlines: Vec<u64>,
     ids: Id,
     hooks: Vec<(String, Phase)>,
+    /// The names of hooks that somebody removes.
+    removed: Vec<String>,
     tasks: Vec<String>,
     groups: Vec<Id>,
     /// The phase of the hook whose script is written.
     current: Option<Phase>,
+    /// The script of a connection is written: a panic there would be its owner's.
+    on_connection: bool,
 }
 
 impl Generator {
@@ -152,15 +186,32 @@ impl Generator {
                 acts.push((at, self.guard(true)));
             }
         }
-        let why = self.why();
-        acts.push((self.trigger_at, Act::Shutdown(why)));
+        acts.push((self.trigger_at, self.shutdown()));
         for _ in 0..self.dice.of(&[0, 0, 0, 1, 2]) {
             let at = self.moment();
-            let why = self.why();
-            acts.push((at, Act::Shutdown(why)));
+            acts.push((at, self.shutdown()));
         }
         acts.sort_by_key(|(at, _)| *at);
         acts
+    }
+
+    fn fate(&mut self, run_at: u64) -> Fate {
+        match self.dice.below(100) {
+            0..4 => Fate::Dropped,
+            4..20 => {
+                // Before the trigger, in any phase, or too late to matter.
+                let at = match self.dice.below(10) {
+                    0 => run_at,
+                    1..=3 => self.dice.below(self.trigger_at + 1),
+                    4..=6 => self.trigger_at + self.dice.below(self.length * 5 / 4 + 2),
+                    7 => self.trigger_at,
+                    _ => self.trigger_at + self.dice.of(&self.deadlines.clone()),
+                };
+                let after = at.saturating_sub(run_at);
+                Fate::RunDropped { after }
+            }
+            _ => Fate::Run,
+        }
     }
 
     fn id(&mut self) -> Id {
@@ -205,8 +256,9 @@ impl Generator {
     /// `depth`: how deep what is done may lead to other things that are done.
     fn act(&mut self, depth: u32) -> Act {
         match self.dice.below(100) {
-            0..30 => self.hook(depth),
-            30..45 => self.task(depth),
+            0..28 => self.hook(depth),
+            28..31 => self.remove(),
+            31..45 => self.task(depth),
             45..70 => self.guard(false),
             70..80 if !self.groups.is_empty() => self.connect(depth),
             70..88 => Act::Request(RequestSpec {
@@ -221,8 +273,23 @@ impl Generator {
             91..93 => Act::StaleRequest,
             93..95 => Act::CancelParent,
             95..97 => self.listen(),
-            _ => Act::Shutdown(self.why()),
+            97 if self.clock == Clock::Real => Act::Hog(self.span()),
+            _ => self.shutdown(),
         }
+    }
+
+    fn shutdown(&mut self) -> Act {
+        let (id, why) = (self.id(), self.why());
+        match self.clock {
+            Clock::Real if self.dice.percent(30) => Act::ShutdownOutside(id, why),
+            _ => Act::Shutdown(id, why),
+        }
+    }
+
+    fn remove(&mut self) -> Act {
+        let name = self.known_hook();
+        self.removed.push(name.clone());
+        Act::Remove(self.id(), name)
     }
 
     fn why(&mut self) -> Why {
@@ -262,24 +329,43 @@ impl Generator {
         if self.dice.percent(4) {
             after.push(self.known_hook());
         }
-        let name = if self.dice.percent(4) {
-            self.known_hook()
-        } else {
-            format!("h{id}")
+        let name = match self.dice.below(100) {
+            0..4 => self.known_hook(),
+            4..24 if !self.removed.is_empty() => {
+                let at = self.dice.below(self.removed.len() as u64) as usize;
+                self.removed[at].clone()
+            }
+            _ => format!("h{id}"),
         };
         self.hooks.push((name.clone(), phase));
         let timeout = self.dice.percent(20).then(|| self.span());
+        let blocking = self.clock == Clock::Real && self.dice.percent(25);
         let outer = self.current.replace(phase);
-        let script = self.script(depth, false);
+        let on_connection = std::mem::take(&mut self.on_connection);
+        let mut script = self.script(depth, false);
+        self.on_connection = on_connection;
         self.current = outer;
+        if blocking {
+            self.let_block(&mut script);
+        }
         Act::Hook(Arc::new(HookSpec {
             id,
             name,
             phase,
             after,
             timeout,
+            blocking,
             script,
         }))
+    }
+
+    /// What blocks waits for nobody, and comes to an end by itself: nobody else can end it.
+    fn let_block(&mut self, script: &mut Script) {
+        for step in &mut script.steps {
+            if matches!(step, Step::Await(_) | Step::Forever) {
+                *step = Step::Sleep(self.span());
+            }
+        }
     }
 
     fn known_hook(&mut self) -> String {
@@ -292,13 +378,16 @@ impl Generator {
 
     fn task(&mut self, depth: u32) -> Act {
         let id = self.id();
-        let name = if !self.tasks.is_empty() && self.dice.percent(5) {
-            self.tasks[0].clone()
+        let name = if !self.tasks.is_empty() && self.dice.percent(12) {
+            let at = self.dice.below(self.tasks.len() as u64) as usize;
+            self.tasks[at].clone()
         } else {
             format!("t{id}")
         };
         self.tasks.push(name.clone());
+        let on_connection = std::mem::take(&mut self.on_connection);
         let mut script = self.script(depth, true);
+        self.on_connection = on_connection;
         if self.dice.percent(60) {
             script.steps.insert(0, Step::Await(Awaited::Stop));
         }
@@ -329,6 +418,7 @@ impl Generator {
             kind,
             hold,
             clones,
+            bomb: !self.on_connection && self.dice.percent(5),
         }))
     }
 
@@ -343,12 +433,14 @@ impl Generator {
     fn connect(&mut self, depth: u32) -> Act {
         let id = self.id();
         let group = self.dice.of(&self.groups.clone());
+        let on_connection = std::mem::replace(&mut self.on_connection, true);
         let mut script = self.script(depth, false);
+        self.on_connection = on_connection;
         script.stillborn = false;
         if self.dice.percent(60) {
             script.steps.push(Step::Await(Awaited::Moment));
         }
-        if script.end == End::Panicked {
+        if matches!(script.end, End::Panicked | End::Unprintable) {
             script.end = End::Done;
         }
         Act::Connect(Arc::new(ConnectionSpec { id, group, script }))
@@ -361,6 +453,7 @@ impl Generator {
             steps.push(step);
         }
         let end = match self.dice.below(10) {
+            0 if self.dice.percent(30) => End::Unprintable,
             0 => End::Failed,
             1 => End::Panicked,
             _ => End::Done,
@@ -370,6 +463,7 @@ impl Generator {
             steps,
             end,
             on_drop: (depth > 0 && self.dice.percent(10)).then(|| self.act(depth - 1)),
+            bomb: !self.on_connection && self.dice.percent(15),
         }
     }
 

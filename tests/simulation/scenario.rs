@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lameduck::report::Outcome;
 use lameduck::{Phase, Plan, Reason, Signal};
 
 /// Names one thing of a scenario: a hook, a task, a guard, a connection, a request.
@@ -17,20 +18,37 @@ pub(crate) const fn ms(milliseconds: u64) -> Duration {
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
-    /// When the coordinator is run.
+    /// When the coordinator is run, or dropped,
     pub(crate) run_at: u64,
+    /// and which of them.
+    pub(crate) fate: Fate,
     /// Whether it is a child of a token.
     pub(crate) parent: bool,
     /// What happens, and at which millisecond.
     pub(crate) acts: Vec<(u64, Act)>,
 }
 
+/// What becomes of the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is run to its end.
+    Run,
+    /// It is run, and the future is dropped so long after.
+    RunDropped { after: u64 },
+    /// It is dropped, and was never run.
+    Dropped,
+}
+
 /// What somebody does.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    Shutdown(Why),
+    Shutdown(Id, Why),
+    /// The same, from a thread that is in no runtime. On real time only: T0 is taken on another clock there.
+    ShutdownOutside(Id, Why),
     CancelParent,
     Hook(Arc<HookSpec>),
+    /// Removes the hook of that name.
+    Remove(Id, String),
     Task(Arc<TaskSpec>),
     Guard(Arc<GuardSpec>),
     /// Makes a `ConnectionGroup`. Its listener closes so long after it was told.
@@ -44,6 +62,8 @@ pub(crate) enum Act {
     Request(RequestSpec),
     /// A request under the layer of a coordinator that is gone.
     StaleRequest,
+    /// Keeps a thread for blocking work busy for so long. On real time only: a paused clock would not move.
+    Hog(u64),
     /// Holds a not-ready token.
     NotReady {
         id: Id,
@@ -73,6 +93,8 @@ pub(crate) struct HookSpec {
     pub(crate) phase: Phase,
     pub(crate) after: Vec<String>,
     pub(crate) timeout: Option<u64>,
+    /// On a thread for blocking work. On real time only: a paused clock does not move while such a thread works.
+    pub(crate) blocking: bool,
     pub(crate) script: Script,
 }
 
@@ -90,6 +112,8 @@ pub(crate) struct GuardSpec {
     pub(crate) hold: Hold,
     /// Clones, each taken so long after the one before.
     pub(crate) clones: Vec<(u64, Id, Hold)>,
+    /// What is held beside it panics when it is dropped.
+    pub(crate) bomb: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +159,8 @@ pub(crate) struct Script {
     pub(crate) end: End,
     /// What is done when its future, or the closure that would have made it, is dropped before its end.
     pub(crate) on_drop: Option<Act>,
+    /// Panics then, after that.
+    pub(crate) bomb: bool,
 }
 
 #[derive(Debug)]
@@ -163,7 +189,28 @@ pub(crate) enum Awaited {
 pub(crate) enum End {
     Done,
     Failed,
+    /// With an error that panics when it is printed, and when it is dropped.
+    Unprintable,
     Panicked,
+}
+
+impl End {
+    /// What the report should say.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            End::Done => Outcome::Done,
+            End::Failed | End::Unprintable => Outcome::Failed(self.error().to_owned()),
+            End::Panicked => Outcome::Panicked(self.error().to_owned()),
+        }
+    }
+
+    /// How the error is printed.
+    pub(crate) const fn error(self) -> &'static str {
+        match self {
+            End::Unprintable => "an error that panicked when it was printed: drawn",
+            _ => "drawn",
+        }
+    }
 }
 
 impl fmt::Display for Scenario {
@@ -180,7 +227,15 @@ impl fmt::Display for Scenario {
         )?;
         let run_at = self.run_at;
         let parent = if self.parent { ", with a parent" } else { "" };
-        writeln!(f, "  {run_at} ms: the coordinator is run{parent}")?;
+        match self.fate {
+            Fate::Run => writeln!(f, "  {run_at} ms: the coordinator is run{parent}")?,
+            Fate::RunDropped { after } => {
+                let dropped_at = run_at + after;
+                writeln!(f, "  {run_at} ms: the coordinator is run{parent}")?;
+                writeln!(f, "  {dropped_at} ms: its future is dropped")?;
+            }
+            Fate::Dropped => writeln!(f, "  {run_at} ms: the coordinator is dropped")?,
+        }
         for (at, act) in &self.acts {
             writeln!(f, "  {at} ms: {act:?}")?;
         }

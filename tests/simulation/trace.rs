@@ -48,8 +48,20 @@ pub(crate) enum Actor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Ran,
+    /// The future of `run` was dropped.
+    RunDropped,
+    /// `run` returned, or the report came to whoever waited in its place.
     RunReturned,
+    /// The coordinator is about to be dropped,
+    Abandons,
+    /// and was.
+    Abandoned,
+    /// Something else of that number is about to be done: a trigger, a guard, a request, a connection.
+    Tries(Id),
+    /// A guard or a request is about to end.
+    LetsGo(Id),
     Triggered {
+        id: Id,
         why: String,
         first: bool,
     },
@@ -65,6 +77,9 @@ pub(crate) enum What {
     /// A hook or a task is about to be registered.
     Offers(Actor),
     HookRegistered(Id, Result<(), HookError>),
+    /// A hook is about to be removed, by name.
+    Removes(Id, String),
+    Removed(Id, bool),
     TaskStarted(Id, Result<(), TaskError>),
     GuardTaken {
         id: Id,

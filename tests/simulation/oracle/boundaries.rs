@@ -126,7 +126,10 @@ impl<'a> Walk<'a> {
             ),
             _ => {}
         }
-        self.model.apply(event, &self.case.specs);
+        let Case {
+            specs, registry, ..
+        } = self.case;
+        self.model.apply(event, specs, registry);
         // A connection is counted before its work begins; a task until it has been dropped, after it said that it is over.
         let moving = matches!(
             event.what,

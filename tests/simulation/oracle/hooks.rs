@@ -6,18 +6,21 @@ use std::time::Duration;
 use lameduck::report::{HookReport, Outcome};
 use lameduck::{HookError, Phase, Report, TaskError};
 
+use super::registry::Registered;
 use super::{Case, ORDER, Verdict, rule, tick};
-use crate::scenario::{End, HookSpec, Id, ms};
+use crate::scenario::{End, Id, ms};
 use crate::trace::{Actor, Event, Stage, What};
 
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    let hooks = registered_hooks(case)?;
+    refusals(case)?;
     let tasks = started_tasks(case)?;
     let lives = lives(case)?;
+    removals(case, &lives)?;
 
-    let by_name: BTreeMap<&str, Id> = hooks
+    let registered = &case.registry.hooks;
+    let hooks: Vec<&Registered<'_>> = registered
         .iter()
-        .map(|it| (&*it.spec.name, it.spec.id))
+        .filter(|hook| hook.removed.is_none())
         .collect();
     for phase in ORDER {
         let expected = hooks.iter().filter(|hook| hook.spec.phase == phase);
@@ -35,23 +38,22 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         let report = report.expect("just seen");
         let life = lives.get(&Actor::Hook(hook.spec.id));
         let life = life.copied().unwrap_or_default();
-        let mut after = Vec::new();
-        for name in &hook.spec.after {
-            let other = Actor::Hook(by_name[&**name]);
-            after.push(lives.get(&other).copied().unwrap_or_default());
-        }
+        let after = hook.after.iter().map(|id| {
+            let life = lives.get(&Actor::Hook(*id));
+            life.copied().unwrap_or_default()
+        });
         HookCase {
             case,
             hook,
             life,
-            after,
+            after: after.collect(),
             report,
         }
         .judge()?;
     }
     for actor in lives.keys() {
         let accepted = match actor {
-            Actor::Hook(id) => hooks.iter().any(|hook| hook.spec.id == *id),
+            Actor::Hook(id) => registered.iter().any(|hook| hook.spec.id == *id),
             Actor::Task(id) => tasks.contains(id),
             Actor::Connection(_) => true,
         };
@@ -65,43 +67,24 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     judge_verdict(case.report)
 }
 
-struct Registered<'a> {
-    spec: &'a HookSpec,
-    at: Duration,
-    stage: Stage,
-}
-
-/// The hooks that were accepted; every other had to be refused, and for what.
-fn registered_hooks<'a>(case: &'a Case<'a>) -> Verdict<Vec<Registered<'a>>> {
-    let mut hooks: Vec<Registered<'_>> = Vec::new();
-    let mut offers = BTreeMap::new();
+/// Every hook that was not accepted had to be refused, and for what.
+fn refusals(case: &Case<'_>) -> Verdict {
     for event in case.trace {
-        if let What::Offers(Actor::Hook(id)) = event.what {
-            offers.insert(id, (hooks.len(), event.stage));
-        }
         let What::HookRegistered(id, result) = &event.what else {
             continue;
         };
         let spec = case.specs.hooks[id];
         // What a refused hook does when it is dropped comes after the refusal.
-        let (known, stage) = offers[id];
-        let phase = |name: &str| {
-            let known = hooks[..known].iter().find(|hook| hook.spec.name == name)?;
-            Some(known.spec.phase)
-        };
-        let over = stage > Stage::In(spec.phase);
-        let taken = phase(&spec.name).is_some();
-        let unknown = spec.after.iter().any(|name| phase(name).is_none());
-        let other = |it: &String| phase(it).is_some_and(|other| other != spec.phase);
-        let elsewhere = spec.after.iter().any(other);
+        let offer = &case.registry.offers[id];
+        let over = offer.stage > Stage::In(spec.phase);
         // At the very end of its phase, when what never ran is dropped, it is too late.
-        let ending = event.at == case.end(spec.phase) && stage == Stage::In(spec.phase);
+        let ending = event.at == case.end(spec.phase) && offer.stage == Stage::In(spec.phase);
         let right = match result {
-            Ok(()) => !(over || taken || unknown || elsewhere),
+            Ok(()) => !(over || offer.taken || offer.unknown || offer.elsewhere),
             Err(HookError::PhaseOver { .. }) => over || ending,
-            Err(HookError::Duplicate { .. }) => taken,
-            Err(HookError::UnknownAfter { .. }) => unknown,
-            Err(HookError::AfterOtherPhase { .. }) => elsewhere,
+            Err(HookError::Duplicate { .. }) => offer.taken,
+            Err(HookError::UnknownAfter { .. }) => offer.unknown,
+            Err(HookError::AfterOtherPhase { .. }) => offer.elsewhere,
             Err(_) => false,
         };
         rule!(
@@ -109,15 +92,35 @@ fn registered_hooks<'a>(case: &'a Case<'a>) -> Verdict<Vec<Registered<'a>>> {
             right,
             "{event}: {spec:?}"
         );
-        if result.is_ok() {
-            hooks.push(Registered {
-                spec,
-                at: event.at,
-                stage: event.stage,
-            });
-        }
     }
-    Ok(hooks)
+    Ok(())
+}
+
+/// A hook that has not begun can be removed, and no other.
+fn removals(case: &Case<'_>, lives: &BTreeMap<Actor, Life<'_>>) -> Verdict {
+    for removal in &case.registry.removals {
+        let event = removal.event;
+        let Some((spec, begun)) = removal.hook else {
+            rule!("only a hook is removed", !removal.removed, "{event}");
+            continue;
+        };
+        let window = spec.phase.max(Phase::Drain);
+        let over = event.stage > Stage::In(window);
+        // Then those that never ran are dropped, one after the other.
+        let ending = event.at == case.end(window) && event.stage == Stage::In(window);
+        rule!(
+            "a hook that has not begun is removed, and no other",
+            removal.removed != (begun || over) || ending && !removal.removed,
+            "{event}: {spec:?}"
+        );
+        let Life { began, over } = lives[&Actor::Hook(spec.id)];
+        rule!(
+            "a hook that was removed never begins, and is dropped at once",
+            !removal.removed || began.is_none() && over.is_some_and(|over| over.at == event.at),
+            "{event}: {spec:?}"
+        );
+    }
+    Ok(())
 }
 
 fn started_tasks(case: &Case<'_>) -> Verdict<Vec<Id>> {
@@ -167,12 +170,12 @@ fn started_tasks(case: &Case<'_>) -> Verdict<Vec<Id>> {
 
 /// From somebody's beginning to the end.
 #[derive(Clone, Copy, Default)]
-struct Life<'a> {
-    began: Option<&'a Event>,
-    over: Option<&'a Event>,
+pub(super) struct Life<'a> {
+    pub(super) began: Option<&'a Event>,
+    pub(super) over: Option<&'a Event>,
 }
 
-fn lives<'a>(case: &Case<'a>) -> Verdict<BTreeMap<Actor, Life<'a>>> {
+pub(super) fn lives<'a>(case: &Case<'a>) -> Verdict<BTreeMap<Actor, Life<'a>>> {
     let mut lives: BTreeMap<Actor, Life<'a>> = BTreeMap::new();
     for event in case.trace {
         match event.what {
@@ -292,9 +295,7 @@ impl HookCase<'_> {
             .map(|limit| tick(began.at + ms(limit)));
         let limit = timeout.unwrap_or(Duration::MAX).min(self.window_end());
         let expected = match over.what {
-            What::Returned(_, End::Done) => Outcome::Done,
-            What::Returned(_, End::Failed) => Outcome::Failed("drawn".to_owned()),
-            What::Returned(_, End::Panicked) => Outcome::Panicked("drawn".to_owned()),
+            What::Returned(_, end) => end.outcome(),
             _ => Outcome::Overran,
         };
         let in_time = match expected {
@@ -382,9 +383,7 @@ fn judge_tasks(case: &Case<'_>, tasks: &[Id], lives: &BTreeMap<Actor, Life<'_>>)
         let life = &lives[&Actor::Task(*id)];
         let over = life.over.expect("nothing leaks");
         let outcome = match over.what {
-            What::Returned(_, End::Done) => Outcome::Done,
-            What::Returned(_, End::Failed) => Outcome::Failed("drawn".to_owned()),
-            What::Returned(_, End::Panicked) => Outcome::Panicked("drawn".to_owned()),
+            What::Returned(_, end) => end.outcome(),
             _ => Outcome::Overran,
         };
         let in_time = match outcome {
@@ -408,7 +407,7 @@ fn judge_tasks(case: &Case<'_>, tasks: &[Id], lives: &BTreeMap<Actor, Life<'_>>)
 }
 
 /// Clean, or not, and the exit code that goes with it.
-fn judge_verdict(report: &Report) -> Verdict {
+pub(super) fn judge_verdict(report: &Report) -> Verdict {
     let outcomes = report.hooks().map(|hook| &hook.outcome);
     let outcomes = outcomes.chain(report.tasks.iter().map(|task| &task.outcome));
     let well = outcomes

@@ -2,9 +2,11 @@
 //!
 //! It knows the scenario only as far as the trace refers to it, and nothing of how the crate is built.
 
+mod abandoned;
 mod boundaries;
 mod hooks;
 mod model;
+mod registry;
 mod triggers;
 mod waits;
 
@@ -16,7 +18,11 @@ use lameduck::{Phase, Report};
 
 pub(crate) use waits::judge_places;
 
-use crate::scenario::{Act, ConnectionSpec, HookSpec, Id, Scenario, Script, Step, TaskSpec, ms};
+use registry::{Registered, Registry};
+
+use crate::scenario::{
+    Act, ConnectionSpec, Fate, HookSpec, Id, Scenario, Script, Step, TaskSpec, ms,
+};
 use crate::trace::{Actor, Counted, Event, Stage, What};
 use crate::world::Played;
 
@@ -48,18 +54,18 @@ macro_rules! rule {
 }
 use rule;
 
-/// Judges one shutdown.
+/// Judges one shutdown on a paused clock.
 pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
-    rule!(
-        "the shutdown ends",
-        played.report.is_some(),
-        "it was waited for in vain"
-    );
-    let report = Arc::clone(played.report.as_ref().expect("just seen"));
+    if scenario.fate == Fate::Dropped {
+        return abandoned::judge(scenario, played);
+    }
+    let report = report(played)?;
     let t0 = triggers::judge(scenario, played, &report)?;
+    let specs = Specs::of(scenario);
     let case = Case {
         scenario,
-        specs: Specs::of(scenario),
+        registry: Registry::of(&played.trace, &specs),
+        specs,
         trace: &played.trace,
         report: &report,
         t0,
@@ -67,15 +73,65 @@ pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
     case.phases_run_in_order()?;
     case.deadlines_count_from_t0()?;
     boundaries::judge(&case)?;
-    case.nothing_leaks(played)?;
+    nothing_leaks(case.trace, played)?;
     hooks::judge(&case)?;
     waits::judge(&case)?;
-    case.report_can_be_read()?;
+    case.report_can_be_read()
+}
+
+/// The report of a shutdown that came to its end.
+fn report(played: &Played) -> Verdict<Arc<Report>> {
+    rule!("`run` does not panic", !played.run_panicked, "it did");
+    rule!(
+        "the shutdown ends",
+        played.report.is_some(),
+        "it was waited for in vain"
+    );
     rule!(
         "all who wait for the report get the same",
         played.same_report,
         "they did not"
     );
+    Ok(Arc::clone(played.report.as_ref().expect("just seen")))
+}
+
+/// Everybody who began comes to one end, and nothing stays counted.
+fn nothing_leaks(trace: &[Event], played: &Played) -> Verdict {
+    rule!(
+        "everything ends after the shutdown",
+        played.all_ended,
+        "somebody is still there"
+    );
+    rule!(
+        "nothing stays counted",
+        played.left == Counted::default(),
+        "{:?}",
+        played.left
+    );
+    let mut ends: BTreeMap<Actor, u32> = BTreeMap::new();
+    for event in trace {
+        match &event.what {
+            What::HookRegistered(id, _) => _ = ends.entry(Actor::Hook(*id)).or_default(),
+            What::TaskStarted(id, _) => _ = ends.entry(Actor::Task(*id)).or_default(),
+            What::Connected { id, .. } => _ = ends.entry(Actor::Connection(*id)).or_default(),
+            What::Returned(actor, _) | What::Dropped(actor) => {
+                *ends.entry(*actor).or_default() += 1;
+            }
+            What::StaleRequest { served } => rule!(
+                "what belongs to a coordinator that is gone is refused",
+                !served,
+                "{event}"
+            ),
+            _ => {}
+        }
+    }
+    for (actor, ends) in ends {
+        rule!(
+            "whoever was there ended, once",
+            ends == 1,
+            "{actor:?} ended {ends} times"
+        );
+    }
     Ok(())
 }
 
@@ -89,6 +145,7 @@ fn tick(at: Duration) -> Duration {
 struct Case<'a> {
     scenario: &'a Scenario,
     specs: Specs<'a>,
+    registry: Registry<'a>,
     trace: &'a [Event],
     report: &'a Report,
     /// The moment of the trigger, since the scenario began.
@@ -118,20 +175,20 @@ impl Case<'_> {
     /// How much of Release's time its hooks had asked for at T0: all of it, unless each of them has a time of its own.
     fn asked(&self) -> Duration {
         let whole = self.scenario.plan.duration(Phase::Release);
-        let before = self.trace.iter().filter(|it| it.stage == Stage::Serving);
-        let hooks = before.filter_map(|event| match &event.what {
-            What::HookRegistered(id, Ok(())) => Some(self.specs.hooks[id]),
-            _ => None,
-        });
+        let there = |hook: &&Registered<'_>| {
+            let removed = |event: &Event| event.stage == Stage::Serving;
+            hook.stage == Stage::Serving && !hook.removed.is_some_and(removed)
+        };
+        let hooks = self.registry.hooks.iter().filter(there);
         // Who comes after another is registered after it.
-        let mut ends = BTreeMap::<String, Duration>::new();
-        for hook in hooks.filter(|hook| hook.phase == Phase::Release) {
-            let Some(timeout) = hook.timeout else {
+        let mut ends = BTreeMap::<Id, Duration>::new();
+        for hook in hooks.filter(|hook| hook.spec.phase == Phase::Release) {
+            let Some(timeout) = hook.spec.timeout else {
                 return whole;
             };
-            let after = hook.after.iter().map(|name| ends[name]).max();
-            let end = after.unwrap_or_default() + ms(timeout);
-            ends.insert(hook.name.clone(), end);
+            let after = hook.after.iter().filter_map(|id| ends.get(id)).max();
+            let end = after.copied().unwrap_or_default() + ms(timeout);
+            ends.insert(hook.spec.id, end);
         }
         ends.into_values().max().unwrap_or_default().min(whole)
     }
@@ -212,46 +269,6 @@ impl Case<'_> {
                 "a phase ends at its deadline at the latest, counted from T0",
                 end <= deadline,
                 "{phase} ended at {end:?}, its deadline was {deadline:?}"
-            );
-        }
-        Ok(())
-    }
-
-    /// Everybody who began comes to one end, and nothing stays counted.
-    fn nothing_leaks(&self, played: &Played) -> Verdict {
-        rule!(
-            "everything ends after the shutdown",
-            played.all_ended,
-            "somebody is still there"
-        );
-        rule!(
-            "nothing stays counted",
-            played.left == Counted::default(),
-            "{:?}",
-            played.left
-        );
-        let mut ends: BTreeMap<Actor, u32> = BTreeMap::new();
-        for event in self.trace {
-            match &event.what {
-                What::HookRegistered(id, _) => _ = ends.entry(Actor::Hook(*id)).or_default(),
-                What::TaskStarted(id, _) => _ = ends.entry(Actor::Task(*id)).or_default(),
-                What::Connected { id, .. } => _ = ends.entry(Actor::Connection(*id)).or_default(),
-                What::Returned(actor, _) | What::Dropped(actor) => {
-                    *ends.entry(*actor).or_default() += 1;
-                }
-                What::StaleRequest { served } => rule!(
-                    "what belongs to a coordinator that is gone is refused",
-                    !served,
-                    "{event}"
-                ),
-                _ => {}
-            }
-        }
-        for (actor, ends) in ends {
-            rule!(
-                "whoever was there ended, once",
-                ends == 1,
-                "{actor:?} ended {ends} times"
             );
         }
         Ok(())

@@ -7,6 +7,7 @@ use lameduck::Phase;
 use lameduck::report::Kind;
 
 use super::Specs;
+use super::registry::Registry;
 use crate::scenario::{GuardKind, Id};
 use crate::trace::{Actor, Counted, Event, Stage, What};
 
@@ -66,7 +67,7 @@ impl Class {
 }
 
 impl Model {
-    pub(super) fn apply(&mut self, event: &Event, specs: &Specs<'_>) {
+    pub(super) fn apply(&mut self, event: &Event, specs: &Specs<'_>, registry: &Registry<'_>) {
         if event.stage != Stage::Serving {
             // The event itself comes after the trigger, or is the trigger.
             self.trigger();
@@ -92,8 +93,10 @@ impl Model {
             What::Returned(Actor::Hook(id), _) => {
                 self.hooks.remove(id);
             }
-            // What never began is dropped because its phase ends.
-            What::Dropped(Actor::Hook(id)) if self.begun.contains(id) => {
+            // What never began is dropped because its phase ends, or because somebody removed it.
+            What::Dropped(Actor::Hook(id))
+                if self.begun.contains(id) || registry.is_removed(*id) =>
+            {
                 self.hooks.remove(id);
             }
             What::TaskStarted(id, Ok(())) => {

@@ -24,9 +24,9 @@ pub(super) fn judge(scenario: &Scenario, played: &Played, report: &Report) -> Ve
         }
         let trigger = match &event.what {
             What::Triggered { why, .. } => Some(why.clone()),
-            What::Returned(Actor::Task(id), End::Failed | End::Panicked) => {
+            What::Returned(Actor::Task(id), end) if *end != End::Done => {
                 let name = &specs.tasks[id].name;
-                Some(format!("task `{name}` failed: drawn"))
+                Some(format!("task `{name}` failed: {}", end.error()))
             }
             What::Ran => {
                 parent.ran = Some(event.at);
