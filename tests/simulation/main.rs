@@ -9,6 +9,17 @@
 //! ```
 //!
 //! The first plays the same 10,000 each time, the second more of them, the third one.
+//!
+//! On real time, on a runtime with two workers and one or two threads for blocking work:
+//!
+//! ```console
+//! $ cargo test --all-features --test simulation threaded
+//! $ LAMEDUCK_THREADED_SEEDS=20000 cargo test --release --all-features --test simulation threaded
+//! $ LAMEDUCK_THREADED_SEED=0x1d3 cargo test --all-features --test simulation threaded
+//! ```
+//!
+//! The first plays the same 500 each time, the second more of them, the third one, and that 200 times: what happens on
+//! several threads happens in another order each time.
 #![cfg(feature = "hyper")]
 
 mod campaign;
@@ -19,6 +30,7 @@ mod oracle;
 mod paused;
 mod regressions;
 mod scenario;
+mod threaded;
 mod trace;
 mod world;
 
@@ -28,6 +40,9 @@ use oracle::Broken;
 
 /// How many are played when nobody asks for more.
 const SEEDS: u64 = 10_000;
+
+/// How many of them on several threads.
+const THREADED_SEEDS: u64 = 500;
 
 #[test]
 fn every_shutdown_keeps_the_rules() {
@@ -43,6 +58,19 @@ fn every_shutdown_keeps_the_rules() {
         panic!("broken: {rule}\n  {how}");
     }
     println!("{seeds} shutdowns in {:?}", began.elapsed());
+}
+
+#[test]
+fn every_threaded_shutdown_keeps_the_rules() {
+    keep_drawn_panics_quiet();
+    if let Some(seed) = variable("LAMEDUCK_THREADED_SEED") {
+        threaded::check_often(seed);
+        return;
+    }
+    let seeds = variable("LAMEDUCK_THREADED_SEEDS").unwrap_or(THREADED_SEEDS);
+    let began = Instant::now();
+    threaded::check_all(seeds);
+    println!("{seeds} threaded plays in {:?}", began.elapsed());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod boundaries;
 mod hooks;
 mod model;
 mod registry;
+mod threaded;
 mod triggers;
 mod waits;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use lameduck::{Phase, Report};
 
+pub(crate) use threaded::judge as judge_threaded;
 pub(crate) use waits::judge_places;
 
 use registry::{Registered, Registry};

@@ -47,6 +47,9 @@ pub(crate) struct Played {
 /// Longer than anything in a scenario takes.
 const FOR_EVER: Duration = Duration::from_secs(1_000_000);
 
+/// The same on real time.
+const LONG: Duration = Duration::from_secs(12);
+
 /// Plays scenarios on one thread, whose clock stands still while anybody has something to do. They know nothing of each other.
 pub(crate) fn paused(scenarios: &[&Scenario]) -> Vec<Played> {
     let runtime = Builder::new_current_thread()
@@ -62,6 +65,21 @@ pub(crate) fn paused(scenarios: &[&Scenario]) -> Vec<Played> {
         }
         life
     });
+    let lives = runtime.block_on(join_all(lives));
+    end(runtime, scenarios, lives)
+}
+
+/// Plays scenarios at the same time, on a runtime with two workers and so many threads for blocking work.
+pub(crate) fn threaded(scenarios: &[&Scenario], blocking_threads: usize) -> Vec<Played> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(blocking_threads)
+        .enable_time()
+        .build()
+        .expect("a runtime without IO");
+    let lives = scenarios
+        .iter()
+        .map(|scenario| Life::lead(scenario, runtime.handle(), LONG));
     let lives = runtime.block_on(join_all(lives));
     end(runtime, scenarios, lives)
 }
