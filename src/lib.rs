@@ -115,7 +115,8 @@
 //! | [`Exit`](Phase::Exit) | hooks flush telemetry | they have returned | 29 s |
 //!
 //! A phase also waits for its own hooks. A phase with nothing to wait for ends at once. [`Plan`] derives the deadlines from the
-//! grace period, and `println!("{plan}")` shows them. If the process is still there 0.5 s before SIGKILL, a thread that
+//! grace period, and `println!("{plan}")` shows them. Outside Kubernetes, where no variable says how much time there is, the plan is
+//! [`Plan::local`]: 9 s in all and no LameDuck, so that Ctrl-C feels right. If the process is still there 0.5 s before SIGKILL, a thread that
 //! [`signal::listen`] has started ends it with exit code 4.
 //!
 //! # A test

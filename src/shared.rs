@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     cut: AtomicU64,
     /// and how much of what lasts.
     cut_long: AtomicU64,
-    /// Who of what lasts has been told to end.
+    /// Which long-lived requests and connections have been told to end.
     pub(crate) notices: Notices,
     #[cfg(feature = "tower")]
     event_streams: Mutex<EventStreams>,

@@ -61,7 +61,7 @@ pub(super) fn total(settings: &[Setting]) -> Duration {
     settings.iter().map(|setting| setting.value).sum()
 }
 
-/// Digits, or digits, a dot and digits. What is finer than a nanosecond is cut off, what is too much is `Duration::MAX`.
+/// Digits, or digits, a dot and digits. Digits past nanoseconds are truncated; overflow becomes `Duration::MAX`.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());

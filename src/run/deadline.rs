@@ -1,4 +1,4 @@
-//! Work that has until a deadline.
+//! Runs a future until a deadline.
 
 use std::future::poll_fn;
 use std::pin::pin;
