@@ -275,8 +275,6 @@
 
 #[cfg(test)]
 mod cases;
-#[cfg(feature = "tower")]
-mod current;
 mod handle;
 mod hook;
 #[cfg(feature = "tower")]

@@ -4,9 +4,11 @@
 //! - `connection` is one connection, the hyper side.
 //! - `server` accepts connections and serves them.
 //! - `probe` answers whoever asks how the process is.
+//! - `current` is the request that is being handled, for handlers that ask.
 
 #[cfg(feature = "hyper")]
 pub(crate) mod connection;
+pub(crate) mod current;
 pub(crate) mod probe;
 pub(crate) mod request;
 #[cfg(feature = "hyper")]

@@ -14,8 +14,8 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
-use crate::current::Current;
 use crate::handle::ShutdownHandle;
+use crate::http::current::Current;
 
 /// Whether the process is alive: always 200, to the very end. A process that is leaving must not be restarted for it.
 #[must_use]

@@ -167,7 +167,7 @@ impl Progress {
     }
 
     /// Whether the coordinator is gone, so that nobody acts on a trigger.
-    #[inline]
+    #[cfg(any(feature = "hyper", feature = "signal"))]
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
     }

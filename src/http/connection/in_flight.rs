@@ -6,7 +6,7 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Body;
 
 use super::upgrades;
-use crate::current::{Current, Heard};
+use crate::http::current::{Current, Heard};
 use crate::http::request::{
     Arrival, Fate, Hold, is_http1, keep_for_close, leaves_http, retry_after, say_close, unavailable,
 };

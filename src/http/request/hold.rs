@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::arrival::Arrival;
 use super::ending::Fate;
 use super::long::{fate, keep_for_close, lasts};
-use crate::current::{Current, Heard};
+use crate::http::current::{Current, Heard};
 use crate::in_flight::{Ticket, Tracker};
 
 /// Held from before the handler is called until the response's body is over. Dropping it ends the request.

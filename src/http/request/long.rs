@@ -4,7 +4,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response};
 
 use super::ending::{Ending, Fate, How};
-use crate::current::Current;
+use crate::http::current::Current;
 use crate::in_flight::{Class, Ticket, Tracker};
 use crate::shared::Shared;
 

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::long::LongLived;
 use super::rules::{Exempt, RequestHead};
-use crate::current::Current;
+use crate::http::current::Current;
 
 /// Marks the requests of a route as [`LongLived`], from their beginning: a [`tower_layer::Layer`] for where the handler is
 /// somebody else's.
