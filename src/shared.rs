@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::hook::Hooks;
+use crate::hook::{Hooks, NeverRun};
 use crate::in_flight::{
     Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Revocable, Tracker,
     WeakList,
@@ -180,12 +180,12 @@ impl Shared {
         }
     }
 
-    /// The coordinator is gone: what it would have run is dropped.
-    pub(crate) fn abandon(&self) {
+    /// The coordinator is gone. Gives what it would have run.
+    pub(crate) fn abandon(&self) -> NeverRun {
         self.progress.abandon();
         self.guards.revoke();
-        self.hooks.abandon();
         self.roster.abandon();
+        self.hooks.abandon()
     }
 
     /// The process lives and ends with this coordinator.

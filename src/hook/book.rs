@@ -86,13 +86,9 @@ impl Hooks {
         true
     }
 
-    /// The coordinator is gone: drops every hook that has not begun, and takes no more.
-    pub(crate) fn abandon(&self) {
-        let never_run = self.book().abandon();
-        // The lock is free again: what a hook owns may come back here when it is dropped.
-        for (name, work) in never_run {
-            work.discard(&name);
-        }
+    /// The coordinator is gone: takes no more hooks, and gives those that have not begun.
+    pub(crate) fn abandon(&self) -> NeverRun {
+        NeverRun(std::sync::Mutex::new(self.book().abandon()))
     }
 
     /// How much of a phase's time its hooks ask for: all of it, if one of them has no timeout.
@@ -341,6 +337,21 @@ impl Entry {
     }
 }
 
+/// The hooks of a coordinator that is gone. What they own is dropped with this, so not under the book's lock: it may come back
+/// there. In a lock, because the coordinator is `Sync`, and they are not.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct NeverRun(std::sync::Mutex<Vec<(String, Work)>>);
+
+impl Drop for NeverRun {
+    fn drop(&mut self) {
+        let never_run = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (name, work) in never_run.drain(..) {
+            work.discard(&name);
+        }
+    }
+}
+
 /// A hook that has just ended: what to log, and what to drop, once the lock is free.
 pub(crate) struct Farewell {
     name: String,
@@ -486,7 +497,7 @@ mod tests {
         };
         register(Phase::Release, "waiting").unwrap();
 
-        hooks.abandon();
+        drop(hooks.abandon());
 
         // The test's own, and that of the hook that has begun.
         assert_eq!(Arc::strong_count(&owned), 2);
@@ -519,7 +530,7 @@ mod tests {
             .register(Phase::Close.into(), "will".to_owned(), work)
             .unwrap();
 
-        hooks.abandon();
+        drop(hooks.abandon());
 
         assert_eq!(Arc::strong_count(&hooks), 1);
     }

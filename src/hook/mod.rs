@@ -10,7 +10,7 @@ mod work;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use book::Hooks;
+pub(crate) use book::{Hooks, NeverRun};
 pub(crate) use runner::Runner;
 pub(crate) use work::{Work, WorkFuture};
 

@@ -14,6 +14,7 @@ use super::future::Run;
 use super::sequence::Sequence;
 use super::silence::History;
 use crate::handle::ShutdownHandle;
+use crate::hook::NeverRun;
 #[cfg(feature = "tower")]
 use crate::long_lived::EventStreams;
 use crate::phase::Phase;
@@ -64,6 +65,9 @@ pub struct ShutdownCoordinator {
     handle: ShutdownHandle,
     parent: Option<CancellationToken>,
     exit: ExitPolicy,
+    /// Dropped behind the handle. If that is the last one, signals have their defaults back before anything of the
+    /// application's is dropped.
+    never_run: NeverRun,
 }
 
 impl ShutdownCoordinator {
@@ -87,6 +91,7 @@ impl ShutdownCoordinator {
             handle: ShutdownHandle::new(plan),
             parent: None,
             exit: ExitPolicy::new(),
+            never_run: NeverRun::default(),
         }
     }
 
@@ -242,7 +247,7 @@ impl Drop for ShutdownCoordinator {
         if shared.progress.report().is_some() {
             return;
         }
-        shared.abandon();
+        self.never_run = shared.abandon();
         let is_counted_on = shared.progress.trigger().is_some()
             || shared.routing.is_serving()
             || Arc::strong_count(shared) > 1;
