@@ -74,6 +74,8 @@ pub(crate) enum What {
     ListenerClosed(Id),
     NotReady(Id),
     Ready(Id),
+    /// A panic of what somebody owns came out of the library.
+    PanicEscaped,
     /// A hook or a task is about to be registered.
     Offers(Actor),
     HookRegistered(Id, Result<(), HookError>),

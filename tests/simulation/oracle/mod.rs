@@ -58,6 +58,7 @@ use rule;
 
 /// Judges one shutdown on a paused clock.
 pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
+    panics_stay_where_they_are(played)?;
     if scenario.fate == Fate::Dropped {
         return abandoned::judge(scenario, played);
     }
@@ -81,9 +82,20 @@ pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
     case.report_can_be_read()
 }
 
+/// Before all others, which take it for granted that every call came back.
+fn panics_stay_where_they_are(played: &Played) -> Verdict {
+    rule!("`run` does not panic", !played.run_panicked, "it did");
+    let mut events = played.trace.iter();
+    rule!(
+        "a panic stays where it belongs",
+        events.all(|event| event.what != What::PanicEscaped),
+        "somebody who registered, removed or dropped something got it"
+    );
+    Ok(())
+}
+
 /// The report of a shutdown that came to its end.
 fn report(played: &Played) -> Verdict<Arc<Report>> {
-    rule!("`run` does not panic", !played.run_panicked, "it did");
     rule!(
         "the shutdown ends",
         played.report.is_some(),

@@ -1,5 +1,6 @@
 //! What somebody does, and what is noted of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -34,8 +35,9 @@ impl World {
             Act::Hook(hook) => self.register(hook),
             Act::Remove(id, name) => {
                 self.note(What::Removes(*id, name.clone()));
-                let removed = self.handle.remove_hook(name);
-                self.note(What::Removed(*id, removed));
+                if let Some(removed) = self.shielded(|| self.handle.remove_hook(name)) {
+                    self.note(What::Removed(*id, removed));
+                }
             }
             Act::Task(task) => self.start(task),
             Act::Guard(guard) => self.take(guard, kept),
@@ -93,28 +95,45 @@ impl World {
         let mut watch = Watch::new(self, Actor::Hook(hook.id), hook, |hook| &hook.script);
         self.note(What::Offers(Actor::Hook(hook.id)));
         let name = hook.name.clone();
-        let result = if hook.blocking {
-            self.handle.try_blocking_hook(when, name, move || {
-                watch.begin();
-                watch.block()
-            })
-        } else {
-            self.handle.try_hook(when, name, move || {
-                watch.begin();
-                async move { watch.play(None, None).await }
-            })
-        };
-        self.note(What::HookRegistered(hook.id, result));
+        let result = self.shielded(|| {
+            if hook.blocking {
+                self.handle.try_blocking_hook(when, name, move || {
+                    watch.begin();
+                    watch.block()
+                })
+            } else {
+                self.handle.try_hook(when, name, move || {
+                    watch.begin();
+                    async move { watch.play(None, None).await }
+                })
+            }
+        });
+        if let Some(result) = result {
+            self.note(What::HookRegistered(hook.id, result));
+        }
     }
 
     fn start(self: &Arc<Self>, task: &Arc<TaskSpec>) {
         let mut watch = Watch::new(self, Actor::Task(task.id), task, |task| &task.script);
         self.note(What::Offers(Actor::Task(task.id)));
-        let result = self.handle.try_task(task.name.clone(), move |cx| {
-            watch.begin();
-            async move { watch.play(None, Some(cx)).await }
+        let result = self.shielded(|| {
+            self.handle.try_task(task.name.clone(), move |cx| {
+                watch.begin();
+                async move { watch.play(None, Some(cx)).await }
+            })
         });
-        self.note(What::TaskStarted(task.id, result));
+        if let Some(result) = result {
+            self.note(What::TaskStarted(task.id, result));
+        }
+    }
+
+    /// Calls the library, which drops what it refuses or removes. A panic in that should not come back.
+    pub(super) fn shielded<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
+        let result = catch_unwind(AssertUnwindSafe(call)).ok();
+        if result.is_none() {
+            self.note(What::PanicEscaped);
+        }
+        result
     }
 
     fn take(self: &Arc<Self>, spec: &Arc<GuardSpec>, kept: &mut Vec<Held>) {

@@ -188,7 +188,7 @@ fn run(
             }
             Fate::Dropped => {
                 world.note(What::Abandons);
-                drop(coordinator);
+                _ = world.shielded(|| drop(coordinator));
                 world.note(What::Abandoned);
                 // What was to come comes, or does not.
                 sleep(time).await;

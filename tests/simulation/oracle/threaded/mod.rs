@@ -14,7 +14,9 @@ use lameduck::Phase;
 use lameduck::report::PhaseOutcome;
 
 use super::registry::Registry;
-use super::{Case, ORDER, Specs, Verdict, abandoned, nothing_leaks, report, rule};
+use super::{
+    Case, ORDER, Specs, Verdict, abandoned, nothing_leaks, panics_stay_where_they_are, report, rule,
+};
 use crate::scenario::{Awaited, Fate, Scenario};
 use crate::trace::{Event, Stage, What};
 use crate::world::Played;
@@ -24,6 +26,7 @@ const LATE: Duration = Duration::from_secs(2);
 
 /// Judges one shutdown on real time.
 pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
+    panics_stay_where_they_are(played)?;
     if scenario.fate == Fate::Dropped {
         return abandoned::judge(scenario, played);
     }
