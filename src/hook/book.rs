@@ -53,6 +53,8 @@ enum State {
     Due,
     Running {
         since: Instant,
+        /// It is polled for the first time.
+        first_turn: bool,
     },
     Over(Ended),
 }
@@ -277,13 +279,35 @@ impl Book {
         let work = entry.work.take()?;
         let since = Instant::now();
         let alive = Arc::new(());
-        entry.state = State::Running { since };
+        let first_turn = matches!(work.place(), Place::Task);
+        entry.state = State::Running { since, first_turn };
         entry.alive = Arc::downgrade(&alive);
         Some(Begun {
             name: entry.name.clone(),
             work,
             timeout: entry.timeout,
             alive,
+        })
+    }
+
+    /// A hook has been polled for the first time, and is not over.
+    pub(super) fn had_its_turn(&mut self, id: HookId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if let State::Running { first_turn, .. } = &mut entry.state {
+                *first_turn = false;
+            }
+        }
+    }
+
+    /// Whether hooks of `phase`, or of one before it, are due and have not had their first turn.
+    pub(super) fn awaits_a_turn(&self, phase: Phase) -> bool {
+        self.entries.values().any(|entry| {
+            let waits = match entry.state {
+                State::Due => true,
+                State::Running { first_turn, .. } => first_turn,
+                State::Waiting | State::Over(_) => false,
+            };
+            waits && entry.phase <= phase
         })
     }
 
@@ -313,7 +337,7 @@ impl Book {
         let entry = self.entries.get_mut(&id)?;
         let (since, outcome) = match entry.state {
             State::Over(_) => return None,
-            State::Running { since } => (Some(since), outcome),
+            State::Running { since, .. } => (Some(since), outcome),
             State::Waiting | State::Due => (None, Outcome::NotStarted),
         };
         let ended = Ended {

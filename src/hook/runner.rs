@@ -1,17 +1,22 @@
 //! Running the hooks, phase by phase.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinError, JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, JoinError, JoinSet, spawn_blocking, yield_now};
 use tokio::time::timeout;
 
 use super::book::{Farewell, HookId, Hooks};
 use super::work::Place;
 use crate::phase::Phase;
 use crate::report::Outcome;
+
+/// How long hooks whose time is up are given to begin, in real time: the workers of a runtime that sleeps have to wake.
+const TURN: Duration = Duration::from_millis(5);
 
 /// How a hook's task ended; without an outcome if the hook never began.
 type Ended = (HookId, Option<Outcome>);
@@ -45,7 +50,11 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = &mut condition, if !holds => holds = true,
-                Some(ended) = self.tasks.join_next() => self.note(ended),
+                Some(ended) = self.tasks.join_next() => {
+                    self.note(ended);
+                    // Many end together, and each look goes through all of them.
+                    self.note_ended();
+                }
                 () = self.hooks.changed.notified() => {}
             }
         }
@@ -66,13 +75,27 @@ impl Runner {
         self.hooks.book().close(phase);
     }
 
-    /// Ends a phase's registration, and drops the futures of all hooks up to it that are not over. A hook that has not begun
-    /// never does.
-    pub(crate) fn expire(&mut self, phase: Phase) {
+    /// Gives what is due its first turn, though its time is up: a phase without time starts its hooks all the same. What is done
+    /// in that turn is not late. A worker that is busy, or a thread that is not free, is waited for no longer than [`TURN`].
+    pub(crate) async fn give_a_turn(&mut self, phase: Phase) {
+        let since = Instant::now();
+        while self.note_ended().book().awaits_a_turn(phase) && since.elapsed() < TURN {
+            yield_now().await;
+        }
+    }
+
+    /// Notes every hook that has ended by now.
+    fn note_ended(&mut self) -> &Hooks {
         while let Some(ended) = self.tasks.try_join_next() {
             self.note(ended);
         }
-        let ended = self.hooks.book().expire(phase);
+        &self.hooks
+    }
+
+    /// Ends a phase's registration, and drops the futures of all hooks up to it that are not over. A hook that has not begun
+    /// never does.
+    pub(crate) fn expire(&mut self, phase: Phase) {
+        let ended = self.note_ended().book().expire(phase);
         for (id, farewell) in ended {
             if let Some(abort) = self.aborts.remove(&id) {
                 abort.abort();
@@ -122,7 +145,16 @@ impl Runner {
 async fn in_its_task(hooks: &Hooks, id: HookId) -> Option<Outcome> {
     // The first poll: whoever ends the phase before it finds the work in the book.
     let begun = hooks.begin(id)?;
-    Some(begun.run().await)
+    let mut run = pin!(begun.run());
+    let mut first = true;
+    let outcome = poll_fn(|cx| {
+        let polled = run.as_mut().poll(cx);
+        if std::mem::take(&mut first) && polled.is_pending() {
+            hooks.book().had_its_turn(id);
+        }
+        polled
+    });
+    Some(outcome.await)
 }
 
 async fn on_a_thread(hooks: Arc<Hooks>, id: HookId) -> Option<Outcome> {

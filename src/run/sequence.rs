@@ -122,13 +122,19 @@ impl Sequence {
         })
         .await;
         log_told(&shared);
+        let mut late = in_time.is_none();
+        if late {
+            self.runner.give_a_turn(phase).await;
+            // What was done in that turn is not late.
+            late = within(deadline, self.settled(phase)).await.is_none();
+        }
         match phase {
             // Its hooks may take until Drain is over: with no time for routing there would be none for them.
             Phase::LameDuck => self.runner.close(phase),
             _ => self.runner.expire(phase),
         }
 
-        let timed_out = in_time.is_none() && phase != Phase::LameDuck;
+        let timed_out = late && phase != Phase::LameDuck;
         let mut report = PhaseReport {
             phase,
             started: started.saturating_duration_since(self.t0),
