@@ -25,12 +25,15 @@ const RETRIES: u32 = 20;
 const ENOUGH: Duration = Duration::from_secs(20);
 
 /// Plays the seeds up to `end`.
-pub(crate) fn check_all(end: u64) {
+///
+/// `strict`: what is broken once counts, also if it does not happen again.
+pub(crate) fn check_all(end: u64, strict: bool) {
+    let check = move |seed| check(seed, strict);
     campaign::check_all(end, AT_ONCE, check, |seed| Play::of(seed).to_string());
 }
 
 #[track_caller]
-fn check(seed: u64) {
+fn check(seed: u64, strict: bool) {
     let play = Play::of(seed);
     let Some(failure) = play.judged() else {
         return;
@@ -44,11 +47,18 @@ fn check(seed: u64) {
         retries.len(),
         retries.iter().filter(|broken| **broken).count(),
     );
-    panic!(
+    let text = format!(
         "{}it was broken in the first play, and in {again} of {count} more\n{}",
         failure.explain(&play),
         how_to_play_again(seed)
     );
+    // On a machine that does much else, a thread may lose the processor between what is done and what is noted. A run by hand
+    // wants to know of that; the gates want what happens again.
+    if again == 0 && !strict {
+        println!("{text}\nnot counted, because it did not happen again");
+        return;
+    }
+    panic!("{text}");
 }
 
 /// Plays one seed until it fails, [`REPEATS`] times at most.

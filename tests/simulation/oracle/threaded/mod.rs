@@ -126,7 +126,7 @@ fn stages(case: &Case<'_>) -> Verdict {
             let left = next.map(|&next| case.start(next));
             rule!(
                 "a handle and the report agree on the phase",
-                event.at >= entered && left.is_none_or(|left| event.at <= left),
+                event.seen >= entered && left.is_none_or(|left| event.at <= left),
                 "{event} was in {phase}, which lasted from {entered:?} to {left:?}"
             );
         }
