@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::panic::text_of;
+
 /// Why a shutdown began. The first reason counts; later ones change nothing.
 ///
 /// A string is a request, so a shutdown with `handle.shutdown("maintenance")` can be clean. A failure of the application's own
@@ -67,7 +69,7 @@ impl Reason {
     pub fn failed(name: impl Into<String>, error: impl fmt::Display) -> Self {
         Reason::Failed {
             name: name.into(),
-            error: error.to_string(),
+            error: text_of(error),
         }
     }
 

@@ -717,3 +717,39 @@ async fn progress_gives_each_phase_and_then_ends() {
     assert_eq!(handle.progress().changed().await, None);
     assert!(handle.progress().now().is_over);
 }
+
+#[tokio::test(start_paused = true)]
+async fn progress_ends_when_its_coordinator_is_gone() {
+    for triggered in [false, true] {
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        if triggered {
+            handle.shutdown("test");
+        }
+        let mut progress = handle.progress();
+        let mut changed = task::spawn(progress.changed());
+        assert_pending!(changed.poll());
+
+        drop(shutdown);
+
+        assert_eq!(assert_ready!(changed.poll()), None);
+        drop(changed);
+        assert_eq!(progress.changed().await, None);
+    }
+}
+
+#[test]
+fn failure_whose_error_cannot_be_printed_is_a_trigger_all_the_same() {
+    struct Unprintable;
+    impl std::fmt::Display for Unprintable {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("no words")
+        }
+    }
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+
+    assert!(shutdown.shutdown(Reason::failed("database", Unprintable)));
+
+    let reason = shutdown.reason().unwrap().to_string();
+    assert!(reason.starts_with("`database` failed: "), "{reason}");
+}

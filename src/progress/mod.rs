@@ -164,10 +164,10 @@ impl Progress {
     /// The coordinator is gone.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
+        self.moved.send_modify(|_| {});
     }
 
     /// Whether the coordinator is gone, so that nobody acts on a trigger.
-    #[cfg(any(feature = "hyper", feature = "signal"))]
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
     }

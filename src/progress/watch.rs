@@ -59,18 +59,24 @@ impl ProgressWatch {
     /// Waits until the phase changes, and returns where the shutdown is then. Ready at once for a phase that began since the last
     /// call, or since the watch was made. The last snapshot is the one in which the shutdown [is over](Snapshot::is_over).
     ///
-    /// `None` after that one, and for a watch that is made when the shutdown is over.
+    /// `None` after that one, for a watch that is made when the shutdown is over, and when the coordinator is gone, so that no
+    /// phase will begin any more.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: no change is lost.
     pub async fn changed(&mut self) -> Option<Snapshot> {
-        if *self.moved.borrow() == FINISHED && !self.moved.has_changed().unwrap_or(false) {
+        let is_told = !self.moved.has_changed().unwrap_or(false);
+        if is_told && (*self.moved.borrow() == FINISHED || self.is_abandoned()) {
             return None;
         }
         // The handle keeps the sender alive.
         self.moved.changed().await.ok()?;
-        Some(self.now())
+        (!self.is_abandoned()).then(|| self.now())
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.handle.shared.progress.is_abandoned()
     }
 }
 
@@ -92,7 +98,7 @@ pub struct Snapshot {
     pub is_over: bool,
     /// The time since the trigger; `None` in normal service.
     pub elapsed: Option<Duration>,
-    /// How long the phase may still take; `None` in normal service.
+    /// How long the phase may still take; `None` in normal service, and when the last phase is over.
     pub phase_remaining: Option<Duration>,
     /// How many requests, tasks and guards are in flight, long-lived ones included, about.
     pub in_flight: u64,
@@ -107,12 +113,15 @@ impl Snapshot {
         let now = Instant::now();
         let progress = &handle.shared.progress;
         let phase = handle.phase();
+        let is_over = handle.shared.tracker().stage() == FINISHED;
         let deadline = phase.and_then(|phase| progress.deadline(phase));
         Snapshot {
             phase,
-            is_over: handle.shared.tracker().stage() == FINISHED,
+            is_over,
             elapsed: progress.t0().map(|t0| now.saturating_duration_since(t0)),
-            phase_remaining: deadline.map(|at| at.saturating_duration_since(now)),
+            phase_remaining: deadline
+                .filter(|_| !is_over)
+                .map(|at| at.saturating_duration_since(now)),
             in_flight: handle.in_flight(),
             long_lived: handle.long_lived(),
             connections: handle.connections(),

@@ -16,7 +16,7 @@ use crate::report::Report;
 pub struct Run {
     /// `None` when it is over.
     sequence: Option<Sequence>,
-    /// The runtime in which it was made, or else polled.
+    /// The runtime in which it was made, or else was polled last.
     runtime: Option<Handle>,
 }
 
@@ -36,8 +36,8 @@ impl Future for Run {
     type Output = Arc<Report>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arc<Report>> {
-        if self.runtime.is_none() {
-            self.runtime = Handle::try_current().ok();
+        if let Ok(runtime) = Handle::try_current() {
+            self.runtime = Some(runtime);
         }
         // Taken out: if it panics, it is not polled again.
         let mut sequence = self.sequence.take().expect("polled after it was ready");

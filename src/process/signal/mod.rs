@@ -123,6 +123,11 @@ impl Listener {
     ///
     /// See [`listen`](listen()).
     pub fn listen(self, handle: &ShutdownHandle) -> io::Result<()> {
+        if handle.shared.progress.report().is_some() {
+            return Err(io::Error::other(
+                "the shutdown is over: a signal would begin no phase",
+            ));
+        }
         if handle.shared.progress.is_abandoned() {
             return Err(io::Error::other(
                 "the coordinator was dropped: a signal would begin no phase",
