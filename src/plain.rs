@@ -21,6 +21,9 @@ pub(crate) fn is_plain(it: char) -> bool {
     !it.is_control() && !line_end && !direction
 }
 
+/// How many characters of a text of the application's, such as a reason or an error, are printed at most.
+pub(crate) const LONGEST_TEXT: usize = 400;
+
 /// A name from outside: plain, and cut if it is long.
 pub(crate) fn name(text: fmt::Arguments<'_>) -> String {
     let mut name = Bounded::new(LONGEST, REPLACEMENT);

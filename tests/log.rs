@@ -201,6 +201,32 @@ async fn log_does_not_warn_of_traffic_when_silence_ended_lame_duck() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_exit_spoils_is_said_once_more() {
+    logged::capture();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let flush = async || Err::<(), _>("the exporter\nis gone");
+    shutdown.try_hook(Phase::Exit, "flush", flush).unwrap();
+
+    shutdown.shutdown("deploy\nnow");
+    let report = shutdown.run().await;
+
+    assert!(!report.is_clean());
+    let lines = logged::lines();
+    assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:#?}");
+    let told: Vec<_> = lines.iter().filter(|it| it.contains("exit_code")).collect();
+    assert_eq!(told.len(), 2, "{lines:#?}");
+    assert!(
+        told[0].contains("requested: deploy now: clean"),
+        "{told:#?}"
+    );
+    assert!(told[1].contains("not clean"), "{told:#?}");
+    assert!(
+        told[1].contains("hook `flush` failed: the exporter is gone"),
+        "{told:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn arrivals_between_the_trigger_and_run_count_in_their_second() {
     let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap());
     let handle = shutdown.handle();

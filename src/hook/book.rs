@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::work::{Begun, Place, Work};
 use super::{HookError, When};
 use crate::phase::Phase;
+use crate::plain::{self, LONGEST_TEXT};
 use crate::report::{HookReport, Outcome};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -404,6 +405,7 @@ impl Farewell {
                 tracing::debug!(target: "lameduck", hook = %name, %phase, took_ms, "hook done");
             }
             outcome => {
+                let outcome = plain::line(format_args!("{outcome}"), LONGEST_TEXT);
                 tracing::warn!(target: "lameduck", hook = %name, %phase, took_ms, "hook {outcome}");
             }
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::handle::ShutdownHandle;
 use crate::hook::Hooks;
 use crate::phase::Phase;
+use crate::plain;
 use crate::process::standard_error::{self, PATIENCE};
 use crate::process::termination_log::TerminationLog;
 use crate::progress::Progress;
@@ -146,6 +147,9 @@ fn how_it_stands(progress: &Progress, phase: Option<Phase>) -> String {
     }
 }
 
+/// How much of a name there is room for.
+const LONGEST_NAME: usize = 60;
+
 fn list(names: Option<Vec<String>>) -> String {
     match names {
         None => "not known (locked)".to_owned(),
@@ -156,7 +160,9 @@ fn list(names: Option<Vec<String>>) -> String {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            format!("{}{more}", names[..named].join(", "))
+            let plain = |name: &String| plain::line(format_args!("{name}"), LONGEST_NAME);
+            let names: Vec<String> = names[..named].iter().map(plain).collect();
+            format!("{}{more}", names.join(", "))
         }
     }
 }
@@ -186,6 +192,11 @@ mod tests {
         assert_eq!(list(names(2)), "hook 1, hook 2");
         assert!(list(names(20)).ends_with("hook 19, hook 20"));
         assert!(list(names(300)).ends_with("hook 19, hook 20 and 280 more"));
+        let long = list(Some(vec![format!("a\nb{}", "c".repeat(1_000))]));
+        assert!(
+            long.starts_with("a bc") && long.chars().count() == LONGEST_NAME,
+            "{long}"
+        );
     }
 
     #[test]

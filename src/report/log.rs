@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Outcome, Report};
+use crate::plain::{self, LONGEST_TEXT};
 
 impl Report {
     /// Logs the report: its numbers at `info`, with the summary as message, its page at `debug`.
@@ -12,7 +13,7 @@ impl Report {
         let per_second = (!per_second.is_empty()).then(|| per_second.join(" "));
         tracing::info!(
             target: "lameduck",
-            reason = %self.reason,
+            reason = %plain::line(format_args!("{}", self.reason), LONGEST_TEXT),
             clean = self.is_clean(),
             exit_code = self.code(),
             took_ms = milliseconds(self.took),

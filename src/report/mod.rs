@@ -122,6 +122,9 @@ impl Report {
     /// ([`ExitPolicy::reraise`]).
     ///
     /// Returning from `main` drops the runtime, which waits for blocking work that is still running; this does not.
+    ///
+    /// No destructor runs, so a log writer that works in the background (`tracing_appender::non_blocking`) loses what it still
+    /// holds, the report with it: drop its guard before this call, or in a hook of [`Phase::Exit`].
     pub fn exit_process(&self) -> ! {
         self.exit.end(self.is_clean(), &self.reason)
     }

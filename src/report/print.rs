@@ -4,10 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Kind, LeftBehind, LongCounts, Outcome, PhaseOutcome, PhaseReport, Report, TaskReport};
-use crate::plain;
-
-/// How many characters of a text of the application's, such as a reason or an error, are printed at most.
-const LONGEST: usize = 400;
+use crate::plain::{self, LONGEST_TEXT};
 
 /// The room for a last `, … and N more`.
 const AND_MORE: usize = ", … and 18446744073709551615 more".len();
@@ -24,7 +21,7 @@ impl Report {
     /// It names the hooks and tasks that did not end as they should, as far as they fit, and counts the others: `… and 12 more`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let reason = plain::line(format_args!("{}", self.reason), LONGEST);
+        let reason = plain::line(format_args!("{}", self.reason), LONGEST_TEXT);
         let mut summary = format!(
             "{reason}: {} in {} of {}; requests after it: {}, refused: {}, cut: {}",
             self.verdict(),
@@ -38,7 +35,7 @@ impl Report {
         let tasks = endings_of_tasks(&self.tasks);
         let unwell: Vec<_> = hooks.chain(tasks).filter(|it| !it.is_done()).collect();
         for (named, ending) in unwell.iter().enumerate() {
-            let ending = plain::line(format_args!(", {ending}"), LONGEST);
+            let ending = plain::line(format_args!(", {ending}"), LONGEST_TEXT);
             if summary.len() + ending.len() + AND_MORE > Self::SUMMARY_BYTES {
                 summary += &format!(", … and {} more", unwell.len() - named);
                 break;
@@ -213,7 +210,7 @@ impl fmt::Display for Outcome {
 
 impl fmt::Display for LeftBehind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = plain::line(format_args!("{}", self.name), LONGEST);
+        let name = plain::line(format_args!("{}", self.name), LONGEST_TEXT);
         write!(f, "{} {name}, for {}", self.kind, Seconds(self.age))
     }
 }

@@ -18,6 +18,7 @@ use crate::hook::NeverRun;
 #[cfg(feature = "tower")]
 use crate::long_lived::EventStreams;
 use crate::phase::Phase;
+use crate::plain::{self, LONGEST_TEXT};
 use crate::plan::Plan;
 use crate::progress::Trigger;
 use crate::report::{ExitPolicy, Report};
@@ -194,7 +195,8 @@ impl ShutdownCoordinator {
             triggered = self.triggered() => triggered,
             never = follow_traffic(shared, &mut history) => match never {},
         };
-        tracing::info!(target: "lameduck", reason = %trigger.reason, "shutting down");
+        let reason = plain::line(format_args!("{}", trigger.reason), LONGEST_TEXT);
+        tracing::info!(target: "lameduck", %reason, "shutting down");
         shared.progress.phases_begin();
 
         let early = shared.plan.leave_early();
@@ -286,6 +288,7 @@ async fn log_repeats(shared: &Shared) -> Infallible {
     loop {
         let repeats = shared.progress.triggers().repeats().await;
         for reason in repeats.reasons {
+            let reason = plain::line(format_args!("{reason}"), LONGEST_TEXT);
             tracing::info!(
                 target: "lameduck", %reason,
                 "already shutting down: this changes nothing"

@@ -44,6 +44,8 @@ pub(crate) struct Sequence {
     phases: Vec<PhaseReport>,
     /// Ready when the summary has been written to standard error.
     said: Option<oneshot::Receiver<()>>,
+    /// Whether it has been told that all went well.
+    told_clean: bool,
     exit: ExitPolicy,
 }
 
@@ -64,6 +66,7 @@ impl Sequence {
             early,
             phases: Vec::new(),
             said: None,
+            told_clean: false,
             exit,
         }
     }
@@ -81,6 +84,10 @@ impl Sequence {
             self.phases.push(report);
         }
         let report = Arc::new(self.report());
+        if self.told_clean && !report.is_clean() {
+            // Exit's hooks have spoiled what was said before them.
+            self.tell();
+        }
         self.said().await;
         self.shared.finish(Arc::clone(&report));
         #[cfg(feature = "metrics")]
@@ -291,6 +298,7 @@ impl Sequence {
             return;
         }
         let report = self.report();
+        self.told_clean = report.is_clean();
         let summary = report.summary();
         report.log(&summary);
         self.shared.termination_log.write(&summary);
