@@ -25,8 +25,6 @@ pub(crate) struct Event {
     /// Since the scenario began.
     pub(crate) at: Duration,
     pub(crate) stage: Stage,
-    /// When the stage had been looked at: later than `at`, if other threads had the processor meanwhile.
-    pub(crate) seen: Duration,
     /// What the handle counted just then.
     pub(crate) counted: Counted,
     pub(crate) what: What,
@@ -126,7 +124,6 @@ impl fmt::Display for Event {
             stage,
             counted,
             what,
-            seen: _,
         } = self;
         let stage = match stage {
             Stage::Serving => "–",

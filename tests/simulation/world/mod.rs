@@ -261,7 +261,6 @@ impl World {
         trace.push(Event {
             at: self.begun.elapsed(),
             stage: self.stage(),
-            seen: self.begun.elapsed(),
             counted: self.counted(),
             what,
         });

@@ -115,7 +115,10 @@ fn stages(case: &Case<'_>) -> Verdict {
         stages.is_sorted(),
         "a handle saw {stages:?}"
     );
-    for event in case.trace {
+    // The stage of an event was seen between its moment and the next one's.
+    let later = case.trace.iter().skip(1).map(|event| event.at);
+    let later = later.chain([Duration::MAX]);
+    for (event, later) in case.trace.iter().zip(later) {
         if let Stage::In(phase) = event.stage {
             // It is entered just before it is run, and left just after.
             let entered = match phase {
@@ -126,7 +129,7 @@ fn stages(case: &Case<'_>) -> Verdict {
             let left = next.map(|&next| case.start(next));
             rule!(
                 "a handle and the report agree on the phase",
-                event.seen >= entered && left.is_none_or(|left| event.at <= left),
+                later >= entered && left.is_none_or(|left| event.at <= left),
                 "{event} was in {phase}, which lasted from {entered:?} to {left:?}"
             );
         }

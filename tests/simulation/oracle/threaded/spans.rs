@@ -72,12 +72,15 @@ fn end_of(case: &Case<'_>, phase: Phase, next: Phase) -> Look {
 
 fn drain(case: &Case<'_>, spans: &[Span<'_>]) -> Verdict {
     let look = end_of(case, Phase::Drain, Phase::Close);
-    let before = |event: &Event| !event.stage.begun(Phase::Drain);
+    // What is early is closed just before Drain can be seen.
+    let early = |taken: &Event| taken.at <= case.end(Phase::LameDuck);
+    let maybe_early = |tried: &Event| !tried.stage.begun(Phase::Drain);
     let work = || spans.iter().filter(|span| span.class == Class::Work);
     let least: Vec<_> = work()
-        .filter(|span| before(span.origin_taken) && span.was_there(look))
+        .filter(|span| early(span.origin_taken) && span.was_there(look))
         .collect();
-    let most = work().filter(|span| before(span.origin_tried) && span.may_have_been_there(look));
+    let most =
+        work().filter(|span| maybe_early(span.origin_tried) && span.may_have_been_there(look));
     left_behind(
         &case.report.phases[Phase::Drain as usize],
         &least,
