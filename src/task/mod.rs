@@ -119,8 +119,11 @@ impl ShutdownHandle {
         let (id, ticket) = match self.shared.roster.add_task(&name, take) {
             Ok(added) => added,
             Err(Refused::NoCoordinator) => return Err(TaskError::NoCoordinator { name }),
-            Err(Refused::TooLate) => return Err(TaskError::TooLate { name }),
-            Err(Refused::Duplicate) => return Err(TaskError::Duplicate { name }),
+            // A name that is taken is of no account any more when it is too late.
+            Err(Refused::Duplicate) if self.phase() < Some(Phase::Release) => {
+                return Err(TaskError::Duplicate { name });
+            }
+            Err(Refused::TooLate | Refused::Duplicate) => return Err(TaskError::TooLate { name }),
         };
 
         let cx = TaskContext {

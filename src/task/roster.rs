@@ -65,10 +65,11 @@ impl Roster {
         if names.abandoned {
             return Err(Refused::NoCoordinator);
         }
-        let (ticket, generation) = take().ok_or(Refused::TooLate)?;
+        // Before the ticket is taken: that of a refused task would be counted for a moment.
         if names.taken.contains(name) {
             return Err(Refused::Duplicate);
         }
+        let (ticket, generation) = take().ok_or(Refused::TooLate)?;
         let name: Arc<str> = name.into();
         names.taken.insert(Arc::clone(&name));
         let id = names.started;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lameduck::Phase;
 use lameduck::report::{PhaseOutcome, PhaseReport};
-use lameduck::{Phase, TaskError};
 
 use super::super::{Case, Verdict, rule};
 use crate::scenario::{GuardKind, Id};
@@ -188,11 +188,6 @@ fn spans<'a>(case: &Case<'a>) -> Verdict<BTreeMap<Id, Span<'a>>> {
             What::TaskStarted(id, Ok(())) => {
                 let name = format!("`{}`", case.specs.tasks[id].name);
                 (id, taken(Class::Work, Some(name)))
-            }
-            // It is counted for a moment before its name is looked at.
-            What::TaskStarted(id, Err(TaskError::Duplicate { .. })) => {
-                ends.insert(*id, (Some(tried[id]), Some(event)));
-                (id, taken(Class::Work, None))
             }
             What::GuardTaken {
                 id,
