@@ -212,17 +212,16 @@ impl ShutdownCoordinator {
 
     /// Waits for the first trigger. Gives T0 on this task's clock.
     async fn triggered(&self) -> (Trigger, Instant) {
-        let reached = self.handle.reached(Phase::LameDuck);
         if let Some(parent) = &self.parent {
             tokio::select! {
                 () = parent.cancelled() => {
                     self.handle.shutdown("the parent token was cancelled");
                 }
-                () = reached => {}
+                () = self.handle.reached(Phase::LameDuck) => {}
             }
-        } else {
-            reached.await;
         }
+        // Whoever was first may not have entered it yet: nobody else may go on before.
+        self.handle.reached(Phase::LameDuck).await;
         let shared = &self.handle.shared;
         let progress = &shared.progress;
         let t0 = progress.triggers().settle();

@@ -106,6 +106,8 @@ impl Sequence {
                 gauge.close(EARLY_CONNECTIONS);
             }
             Phase::Release => {
+                // Close may have had no time to.
+                self.shared.progress.close_listeners().cancel();
                 // In this order, or a task that starts in between would be aborted by nobody.
                 self.close_late();
                 self.shared.cut();

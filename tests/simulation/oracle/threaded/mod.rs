@@ -144,12 +144,8 @@ fn stages(case: &Case<'_>) -> Verdict {
     Ok(())
 }
 
-/// Every listener is told to close. Not asked of a Close without time: its deadline is the very instant at which they would be
-/// told, and may come first.
+/// Every listener is told to close.
 fn listeners(case: &Case<'_>) -> Verdict {
-    if case.scenario.plan.duration(Phase::Close).is_zero() {
-        return Ok(());
-    }
     let told = |id| {
         let mut events = case.trace.iter();
         events.any(|event| event.what == What::ToldToClose(id))
