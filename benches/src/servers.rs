@@ -14,8 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use lameduck::{Server, ShutdownHandle};
 use lameduck::server::RequestNames;
+use lameduck::{Server, ShutdownHandle};
 use tower::Service;
 
 use crate::wire::{Listener, client};
