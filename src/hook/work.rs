@@ -52,7 +52,7 @@ impl Work {
 
     /// Drops what never ran.
     pub(super) fn discard(self, name: &str) {
-        let owner = format_args!("hook `{name}`, which never ran,");
+        let owner = format!("hook `{name}`, which never ran,");
         match self {
             Work::Async(build) => drop_contained(owner, build.take()),
             Work::Blocking(call) => drop_contained(owner, call.take()),
