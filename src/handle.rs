@@ -180,7 +180,8 @@ impl ShutdownHandle {
     ///
     /// `when` is a [`Phase`], or a [`When`] with conditions. A hook of the phase that is running starts at once. A hook of
     /// LameDuck may take until Drain's deadline, any other until its own phase's; then its future is dropped. A hook begins
-    /// when its future is polled for the first time. A hook that has not begun by its deadline never does ([`Outcome::NotStarted`](crate::report::Outcome::NotStarted)).
+    /// when its future is polled for the first time. A hook that has not begun by its deadline never does
+    /// ([`Outcome::NotStarted`](crate::report::Outcome::NotStarted)).
     ///
     /// A panic stays in the hook and goes into the report: in `work`, in its future, and when either is dropped.
     ///
