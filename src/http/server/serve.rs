@@ -112,8 +112,9 @@ impl<X, H> Server<X, H> {
         let mut ticket = None;
         let mut starting = None;
         if counted {
-            shared.routing.serve();
+            // Before it is declared, or it would count as ready in between.
             starting = Some(handle.not_ready(format!("{name} does not accept yet")));
+            shared.routing.serve();
             ticket = shared.tracker().take(Class::Listener);
         }
         let mut accepting = Accepting::new(&group, name.clone(), held_by_others, listener, ticket);
