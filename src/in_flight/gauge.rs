@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
 use super::counter::{CLOSED, EPOCH, EPOCHS, Ticket, WATCHED};
+#[cfg(feature = "tower")]
+use super::shard::Owner;
 use super::shard::{Class, Count, Generation, SHARDS, Shard, home, in_use};
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -114,10 +116,10 @@ impl Tracker {
         self.gauge.stage.load(Ordering::Acquire) != self.epoch
     }
 
-    /// What the owner has given for those who only have a tracker; `None` when it is gone. Takes a lock.
+    /// What the owner has given for those who only have a tracker; `None` when it is gone. Takes a lock of this thread's shard.
     #[cfg(feature = "tower")]
     pub(crate) fn owner(self) -> Option<Arc<dyn Any + Send + Sync>> {
-        let owner = self.gauge.owner();
+        let owner = self.gauge.shard(home()).owner();
         owner.epoch.filter(|&epoch| epoch == self.epoch)?;
         owner.what.as_ref()?.upgrade()
     }
@@ -242,10 +244,12 @@ impl GaugeOwner {
     /// Sets what [`Tracker::owner`] gives.
     #[cfg(feature = "tower")]
     pub(crate) fn set_owner(&self, what: Weak<dyn Any + Send + Sync>) {
-        *self.0.gauge.owner() = Owner {
-            epoch: Some(self.0.epoch),
-            what: Some(what),
-        };
+        for shard in self.shards() {
+            *shard.owner() = Owner {
+                epoch: Some(self.0.epoch),
+                what: Some(Weak::clone(&what)),
+            };
+        }
     }
 
     /// Counts what arrives in normal service from now on.
@@ -356,7 +360,9 @@ impl Drop for GaugeOwner {
     fn drop(&mut self) {
         self.forget_waker();
         #[cfg(feature = "tower")]
-        drop(std::mem::take(&mut *self.0.gauge.owner()));
+        for shard in self.shards() {
+            drop(std::mem::take(&mut *shard.owner()));
+        }
         let all = || self.shards().flat_map(|shard| &shard.counters);
         for counter in all() {
             counter.raise(CLOSED);
@@ -382,16 +388,6 @@ struct Gauge {
     shards: [Shard; SHARDS],
     waker: &'static AtomicWaker,
     arrivals: Mutex<Arrivals>,
-    #[cfg(feature = "tower")]
-    owner: Mutex<Owner>,
-}
-
-/// Who uses the gauge.
-#[cfg(feature = "tower")]
-#[derive(Default)]
-struct Owner {
-    epoch: Option<u64>,
-    what: Option<Weak<dyn Any + Send + Sync>>,
 }
 
 impl Gauge {
@@ -402,8 +398,6 @@ impl Gauge {
             shards: std::array::from_fn(|_| Shard::new(waker)),
             waker,
             arrivals: Mutex::default(),
-            #[cfg(feature = "tower")]
-            owner: Mutex::default(),
         }))
     }
 
@@ -415,11 +409,6 @@ impl Gauge {
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[cfg(feature = "tower")]
-    fn owner(&self) -> MutexGuard<'_, Owner> {
-        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

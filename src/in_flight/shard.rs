@@ -1,7 +1,11 @@
 //! The counters of one thread, and which thread counts where.
 
+#[cfg(feature = "tower")]
+use std::any::Any;
 use std::cell::Cell;
 use std::sync::OnceLock;
+#[cfg(feature = "tower")]
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use super::counter::Counter;
 use crate::sync::AtomicWaker;
@@ -44,6 +48,17 @@ pub(super) struct Shard {
     pub(super) counters: [Counter; COUNTS],
     /// What has arrived in normal service, if that is counted.
     pub(super) arrivals: AtomicU64,
+    /// Here, and not once for all: a request that asks for it shares no lock with those on other threads.
+    #[cfg(feature = "tower")]
+    owner: Mutex<Owner>,
+}
+
+/// Who uses the gauge.
+#[cfg(feature = "tower")]
+#[derive(Default)]
+pub(super) struct Owner {
+    pub(super) epoch: Option<u64>,
+    pub(super) what: Option<Weak<dyn Any + Send + Sync>>,
 }
 
 impl Shard {
@@ -51,7 +66,14 @@ impl Shard {
         Shard {
             counters: std::array::from_fn(|_| Counter::new(waker)),
             arrivals: AtomicU64::new(0),
+            #[cfg(feature = "tower")]
+            owner: Mutex::default(),
         }
+    }
+
+    #[cfg(feature = "tower")]
+    pub(super) fn owner(&self) -> MutexGuard<'_, Owner> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]

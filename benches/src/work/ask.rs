@@ -1,17 +1,22 @@
 //! Asking whether the shutdown has begun, and waiting for it.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::hint::black_box;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use http::{Request, Response};
+use http_body_util::Empty;
 use lameduck::server::ConnectionGroup;
-use lameduck::{Moment, Phase, Plan, ShutdownCoordinator};
+use lameduck::{DrainLayer, Moment, Phase, Plan, ShutdownCoordinator, ShutdownHandle};
 use swansong::Swansong;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::{Layer, Service, service_fn};
 
 use super::Subject;
 use super::guard::subject;
@@ -56,7 +61,33 @@ pub fn questions() -> Vec<Subject> {
         lameduck("lameduck remaining", |handle| {
             black_box(handle.remaining());
         }),
+        lameduck("lameduck clone of a handle", |handle| {
+            black_box(handle.clone());
+        }),
+        in_a_handler("lameduck ShutdownHandle::current", || {
+            black_box(ShutdownHandle::current());
+        }),
     ]
+}
+
+/// Asks within one request of a service under the layer.
+fn in_a_handler(name: &'static str, ask: impl Fn() + Clone + Send + Sync + 'static) -> Subject {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let layer = DrainLayer::new(&shutdown);
+    Subject::new(name, move |times| {
+        let _owner = &shutdown;
+        let ask = ask.clone();
+        let handler = move |_: Request<()>| {
+            for _ in 0..times {
+                ask();
+            }
+            ready(Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new())))
+        };
+        let mut service = layer.layer(service_fn(handler));
+        let answered =
+            pin!(service.call(Request::new(()))).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(answered.is_ready());
+    })
 }
 
 fn lameduck(
