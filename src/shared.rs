@@ -139,16 +139,24 @@ impl Shared {
             .progress
             .triggers()
             .pull(reason, || self.facts(), &self.at_trigger);
+        // Also by a later one: whoever was first may not have come so far.
+        self.progress.begin();
         if is_first {
             self.enter(Phase::LameDuck);
         }
         is_first
     }
 
-    /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
+    /// Calls back at T0; at once if that is past. Dropped uncalled with the coordinator.
     #[cfg(feature = "signal")]
     pub(crate) fn on_trigger(&self, call: impl FnOnce(std::time::Instant) + Send + 'static) {
         self.at_trigger.add(self.progress.triggers(), call);
+    }
+
+    /// Whether the coordinator was dropped before anything was triggered.
+    #[cfg(feature = "signal")]
+    pub(crate) fn is_disarmed(&self) -> bool {
+        self.at_trigger.is_disarmed()
     }
 
     /// What is fixed at the trigger.
@@ -183,6 +191,7 @@ impl Shared {
     /// The coordinator is gone. Gives what it would have run.
     pub(crate) fn abandon(&self) -> NeverRun {
         self.progress.abandon();
+        self.at_trigger.disarm(self.progress.triggers());
         self.guards.revoke();
         self.roster.abandon();
         self.hooks.abandon()

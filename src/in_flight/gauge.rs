@@ -338,6 +338,16 @@ impl GaugeOwner {
 pub(crate) struct StageWriter(Tracker);
 
 impl StageWriter {
+    /// Moves the stage from normal service to the first one. Later it changes nothing.
+    pub(crate) fn begin(&self) {
+        let Tracker { gauge, epoch } = self.0;
+        let _ = gauge
+            .stage
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |seen| {
+                (seen & !(COUNTING | UNREACHED) == epoch).then_some(epoch | 1)
+            });
+    }
+
     /// Moves the stage, as seen by [`Tracker::stage`].
     pub(crate) fn set(&self, stage: Stage) {
         let Tracker { gauge, epoch } = self.0;

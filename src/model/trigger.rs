@@ -6,7 +6,7 @@ use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::reason::Reason;
 
-/// Of two triggers one counts; its reason stays, and the other's is kept for the log.
+/// Of two triggers one counts; its reason stays, and the other's is kept for the log. After either the shutdown has begun.
 #[test]
 fn one_of_two_triggers_counts() {
     static SECOND: Seen = Seen::new("the second thread was first");
@@ -15,10 +15,15 @@ fn one_of_two_triggers_counts() {
         let handle = ShutdownHandle::new(Plan::immediate());
         let other = spawn({
             let handle = handle.clone();
-            move || handle.shutdown("other")
+            move || {
+                let first = handle.shutdown("other");
+                assert!(handle.is_shutting_down());
+                first
+            }
         });
 
         let mine = handle.shutdown("mine");
+        assert!(handle.is_shutting_down());
         let others = other.join().unwrap();
 
         assert!(mine != others, "{mine} {others}");

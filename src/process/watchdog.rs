@@ -32,7 +32,7 @@ pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
         .name("lameduck-watchdog".to_owned())
         .spawn(move || {
             let Ok(t0) = triggered.recv() else {
-                // The last handle is gone, so nothing will ever be triggered.
+                // The coordinator is gone, so nothing will begin.
                 return;
             };
             // The coordinator may be gone by then, and a blocking hook of it still run.

@@ -85,6 +85,11 @@ impl Progress {
         Some(self.t0()? + trigger.deadlines[phase.index()])
     }
 
+    /// Whoever asks sees from now on that the shutdown has begun, if nobody has said so before.
+    pub(crate) fn begin(&self) {
+        self.stage.begin();
+    }
+
     /// Begins a phase. `tell` tells those who cannot wait for a token, before those who can are woken.
     pub(crate) fn enter(&self, phase: Phase, tell: impl FnOnce()) {
         let begun = &self.phases[phase.index()];

@@ -51,7 +51,14 @@ pub(crate) struct Triggers {
 
 /// What is called at T0, and then gone. Apart from [`Triggers`], which the watchdog keeps: it would keep its own call.
 #[derive(Default)]
-pub(crate) struct Calls(Mutex<Vec<Call>>);
+pub(crate) struct Calls(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    calls: Vec<Call>,
+    /// The coordinator was dropped before T0.
+    disarmed: bool,
+}
 
 /// Triggers that came after the first, until they have been told.
 #[derive(Default)]
@@ -89,7 +96,7 @@ impl Triggers {
             self.repeat(second.reason);
             return false;
         }
-        let calls = std::mem::take(&mut *calls.locked());
+        let calls = std::mem::take(&mut calls.locked().calls);
         // Outside the lock: all of these run other people's code.
         calls.into_iter().for_each(|call| call(now));
         true
@@ -144,24 +151,47 @@ impl Triggers {
 }
 
 impl Calls {
-    /// Calls back at T0; at once if that is past. Dropped uncalled with the last handle.
+    /// Calls back at T0; at once if that is past. Dropped uncalled with the coordinator.
     #[cfg(feature = "signal")]
     pub(crate) fn add(
         &self,
         triggers: &Triggers,
         call: impl FnOnce(std::time::Instant) + Send + 'static,
     ) {
-        let mut calls = self.locked();
+        let mut waiting = self.locked();
+        if waiting.disarmed {
+            // Not under the lock: what the call owns runs other people's code when it is dropped.
+            drop(waiting);
+            return;
+        }
         // Whoever sets the trigger takes the calls after that, and under the same lock.
         match triggers.first() {
-            None => return calls.push(Box::new(call)),
-            Some(_) => drop(calls),
+            None => return waiting.calls.push(Box::new(call)),
+            Some(_) => drop(waiting),
         }
         let at = triggers.t0().map(Instant::into_std);
         call(at.unwrap_or_else(std::time::Instant::now));
     }
 
-    fn locked(&self) -> MutexGuard<'_, Vec<Call>> {
+    /// The coordinator is gone. If nothing has been triggered, nobody is called any more.
+    pub(crate) fn disarm(&self, triggers: &Triggers) {
+        let mut waiting = self.locked();
+        if triggers.first().is_some() {
+            return;
+        }
+        waiting.disarmed = true;
+        let calls = std::mem::take(&mut waiting.calls);
+        drop(waiting);
+        drop(calls);
+    }
+
+    /// Whether nobody is called any more, though nobody was.
+    #[cfg(feature = "signal")]
+    pub(crate) fn is_disarmed(&self) -> bool {
+        self.locked().disarmed
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lameduck::{Phase, Plan, Report, ShutdownCoordinator, signal};
+use lameduck::{Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle, signal};
 use tokio::signal::unix::SignalKind;
 
 use crate::process::{Ended, Process};
@@ -195,21 +195,24 @@ fn start_with_signals(scenario: &str, options: &[&str]) -> Option<Process> {
 }
 
 #[test]
-fn signals_do_what_they_did_before_when_the_last_handle_is_gone() {
+fn signals_do_what_they_did_before_when_the_coordinator_is_gone() {
     for (name, number) in [("TERM", 15), ("INT", 2), ("QUIT", 3)] {
-        let Some(process) = start_with_signals("listened once", &[DEFAULTS]) else {
-            return;
-        };
-        process.signal(name);
+        for scenario in ["listened once", "handle is left", "runtime ends"] {
+            let Some(process) = start_with_signals(scenario, &[DEFAULTS]) else {
+                return;
+            };
+            process.signal(name);
 
-        let ended = process.wait();
+            let ended = process.wait();
 
-        assert_eq!(ended.status.signal(), Some(number), "{}", ended.stdout);
+            let signal = ended.status.signal();
+            assert_eq!(signal, Some(number), "{scenario}: {}", ended.stdout);
+        }
     }
 }
 
 #[test]
-fn signal_that_was_ignored_before_is_ignored_when_the_last_handle_is_gone() {
+fn signal_that_was_ignored_before_is_ignored_when_the_coordinator_is_gone() {
     let ignored = ["--default-signal=TERM,QUIT", "--ignore-signal=INT"];
     let Some(process) = start_with_signals("listened once", &ignored) else {
         return;
@@ -223,7 +226,7 @@ fn signal_that_was_ignored_before_is_ignored_when_the_last_handle_is_gone() {
 }
 
 #[test]
-fn handler_that_was_there_before_keeps_the_signal_when_the_last_handle_is_gone() {
+fn handler_that_was_there_before_keeps_the_signal_when_the_coordinator_is_gone() {
     let ended = play("host with a handler listened once", &["TERM"]);
 
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
@@ -231,7 +234,7 @@ fn handler_that_was_there_before_keeps_the_signal_when_the_last_handle_is_gone()
 }
 
 #[test]
-fn signal_that_comes_while_the_last_handle_goes_is_not_lost() {
+fn signal_that_comes_while_the_coordinator_goes_is_not_lost() {
     let Some(process) = start_with_signals("raises as it is dropped", &[DEFAULTS]) else {
         return;
     };
@@ -242,7 +245,7 @@ fn signal_that_comes_while_the_last_handle_goes_is_not_lost() {
 }
 
 #[test]
-fn pid_1_ends_at_a_signal_when_the_last_handle_is_gone() {
+fn pid_1_ends_at_a_signal_when_the_coordinator_is_gone() {
     let Some(mut process) = Process::scenario_as_init("scenario", "listened once") else {
         println!("SKIPPED: no PID namespace can be made here");
         return;
@@ -376,6 +379,29 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
             println!("ready");
             stays()
         }
+        "handle is left" => {
+            let first = ShutdownCoordinator::new(two_seconds());
+            let handle = first.handle();
+            listen_to_all(&handle);
+            drop(first);
+            wait_until_no_thread_is_ours();
+            println!("ready");
+            let code = stays();
+            drop(handle);
+            code
+        }
+        "runtime ends" => {
+            let first = ShutdownCoordinator::new(two_seconds());
+            let handle = first.handle();
+            listen_to_all(&handle);
+            let runtime = tokio::runtime::Runtime::new().expect("it needs nothing");
+            runtime.spawn(first.run());
+            drop(runtime);
+            println!("ready");
+            let code = stays();
+            drop(handle);
+            code
+        }
         "raises as it is dropped" => {
             println!("ready");
             raises_as_it_is_dropped();
@@ -399,12 +425,14 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
 /// A coordinator that listens to everything, and is gone without a shutdown.
 fn listen_once() {
     let first = ShutdownCoordinator::new(two_seconds());
-    let listener = signal::Listener::new().quit(true);
-    listener
-        .listen(&first.handle())
-        .expect("nobody listens yet");
+    listen_to_all(&first);
     drop(first);
     wait_until_no_thread_is_ours();
+}
+
+fn listen_to_all(handle: &ShutdownHandle) {
+    let listener = signal::Listener::new().quit(true);
+    listener.listen(handle).expect("nobody listens yet");
 }
 
 fn raises_as_it_is_dropped() {

@@ -58,7 +58,7 @@ impl Drop for Defaults {
     }
 }
 
-/// Does what `signal` does when nobody listens: for one that came when the last handle was about to go.
+/// Does what `signal` does when nobody listens: for one that came when the coordinator was about to go.
 pub(super) fn act(signal: Signal) {
     let acts = known()
         .iter()

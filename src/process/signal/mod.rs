@@ -12,7 +12,7 @@
 //! Others may listen to the same signals, through signal-hook, `tokio::signal` or anything else that keeps the handlers that
 //! it finds: each of them hears of each signal.
 //!
-//! When the last handle is gone and no shutdown has begun, the signals do again what they did before the first [`listen`] of the
+//! When the coordinator is dropped and no shutdown has begun, the signals do again what they did before the first [`listen`] of the
 //! process: SIGTERM and Ctrl-C end it. PID 1, for which the kernel takes no default action, exits with 128 and the signal's
 //! number. On Linux a signal that was ignored by then, or had a handler of somebody else, is theirs again. A handler that was
 //! added later cannot be seen: the default action comes before it.
@@ -61,7 +61,7 @@ pub use crate::reason::Signal;
 
 /// Triggers the shutdown at SIGTERM and SIGINT, and arms the watchdog.
 ///
-/// Signals are waited for in a thread of their own. It ends with the last handle; once the shutdown has begun it stays to the
+/// Signals are waited for in a thread of their own. It ends with the coordinator; once the shutdown has begun it stays to the
 /// end of the process, so a second SIGINT is heard also while `main` has returned and waits for blocking work.
 ///
 /// The watchdog is a thread of its own. Once the shutdown is triggered, by whatever, it ends the process at
@@ -143,7 +143,7 @@ impl Listener {
         let listening = (platform::listen(receiver, self.quit)?, claim);
         watchdog::arm(handle)?;
         handle.shared.own_process();
-        // Dropped uncalled with the last handle. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
+        // Dropped uncalled with the coordinator. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
         // is heard while `main` waits for blocking work, and a process that leaves has no thread to end first.
         handle.shared.on_trigger(move |_| forget(listening));
         Ok(())
@@ -173,12 +173,12 @@ impl Receiver {
         if self.force && self.interrupts > 1 {
             signal_hook::low_level::exit(i32::from(Report::EXIT_FORCED));
         }
-        let shared = self.shared.upgrade();
-        let heard = shared.is_some();
-        if let Some(shared) = shared {
-            ShutdownHandle { shared }.shutdown(signal);
-        }
-        heard
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
+        let handle = ShutdownHandle { shared };
+        handle.shutdown(signal);
+        !handle.shared.is_disarmed()
     }
 }
 

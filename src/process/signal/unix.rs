@@ -36,7 +36,7 @@ pub(super) fn listen(mut receiver: Receiver, quit: bool) -> io::Result<Close> {
                     unheard.push(signal);
                 }
             }
-            // The last handle is gone without a shutdown, and these came as it went.
+            // The coordinator is gone without a shutdown, and these came as it went.
             unheard.extend(signals.pending().map(named));
             unheard.into_iter().for_each(defaults::act);
         })?;
