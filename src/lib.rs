@@ -191,7 +191,7 @@
 //! ```
 //!
 //! [`ShutdownHandle::moment`] gives a [`Moment`] without a connection, and it resolves to its [`Told`] in such a run. [`report`]
-//! shows how to get a report for code that judges one.
+//! shows how to get a report for code that judges one. [`Timeouts`] shows a test whose client runs outside the runtime.
 //!
 //! # The log
 //!

@@ -30,6 +30,57 @@ use std::time::Duration;
 /// | [`lingering_close`](Timeouts::lingering_close) | 1 s, however much that is | 1 s of silence |
 ///
 /// `Duration::MAX` means for ever, in the end to Close's deadline. Zero means not at all.
+///
+/// # On a paused clock
+///
+/// A test's clock that is paused (`start_paused`, of tokio's feature `test-util`) jumps to the next timer as soon as the runtime
+/// has nothing else to do. Bytes that a client outside the runtime is about to send do not keep it. So the bounds of normal service
+/// do not hold for TCP connections while the clock is paused: their clients are answered, as by a server that has no timers. A
+/// test of these bounds serves an [`Accept`](crate::server::Accept) of its own, which gives [`tokio::io::duplex`] streams.
+///
+/// From the trigger on the clock jumps over the phases in the same way. A test whose client is to be served meanwhile runs it in
+/// [`spawn_blocking`](tokio::task::spawn_blocking), which stops a paused clock while it runs:
+///
+/// ```
+/// use std::io::{self, Read, Write};
+/// use std::net::{SocketAddr, TcpStream};
+///
+/// use axum::{Router, routing::get};
+/// use lameduck::{Plan, ShutdownCoordinator};
+/// use tokio::task::spawn_blocking;
+///
+/// # /*
+/// #[tokio::test(start_paused = true)]
+/// # */
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// #     client_is_answered_in_lame_duck().await;
+/// # }
+/// async fn client_is_answered_in_lame_duck() {
+///     let shutdown = ShutdownCoordinator::new(Plan::builder().build().unwrap()); // LameDuck takes 10 s
+///     let handle = shutdown.handle();
+///     let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+///     let address = listener.local_addr().unwrap();
+///     lameduck::serve(listener, Router::new().route("/", get(async || "hello")), &handle);
+///
+///     let run = tokio::spawn(shutdown.run());
+///     // The clock stands still until this is over; then LameDuck takes no real time.
+///     let answer = spawn_blocking(move || {
+///         handle.shutdown("the test says so");
+///         ask(address)
+///     });
+///
+///     assert!(answer.await.unwrap().unwrap().ends_with("hello"));
+///     assert!(run.await.unwrap().is_clean());
+/// }
+///
+/// fn ask(address: SocketAddr) -> io::Result<String> {
+///     let mut stream = TcpStream::connect(address)?;
+///     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+///     let mut answer = String::new();
+///     stream.read_to_string(&mut answer)?;
+///     Ok(answer)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it does nothing until a server is given it"]
 pub struct Timeouts {
@@ -68,6 +119,16 @@ impl Timeouts {
             lingering_close: Duration::from_secs(1),
             discarded: usize::MAX,
         }
+    }
+
+    /// The same, but what a client still has to send is waited for without end.
+    pub(crate) const fn without_end(mut self) -> Self {
+        const NEVER: Limit = Limit {
+            serving: Duration::MAX,
+            leaving: Duration::MAX,
+        };
+        (self.head, self.silent, self.handshake) = (NEVER, NEVER, NEVER);
+        self
     }
 
     /// For the rest of a request's head on HTTP/1, from its first byte. Once the shutdown has begun, `leaving` counts from

@@ -3,14 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use lameduck::server::Serving;
+use lameduck::server::{Accept, Serving};
 use lameduck::{Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -57,6 +58,23 @@ pub(crate) async fn start(app: Router, handle: &ShutdownHandle) -> (SocketAddr, 
     let serving = lameduck::serve(listener, app, handle);
     ready(handle).await;
     (address, serving)
+}
+
+/// A TCP listener whose connections have their bounds in normal service on a paused clock, too: `pace` lets what is on its way
+/// through the kernel arrive.
+pub(crate) struct Paced(pub(crate) TcpListener);
+
+impl Accept for Paced {
+    type Io = TcpStream;
+    type Peer = SocketAddr;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        Accept::poll_accept(&mut self.0, cx)
+    }
+
+    fn close(self) -> Vec<(TcpStream, SocketAddr)> {
+        Accept::close(self.0)
+    }
 }
 
 /// Waits until every server accepts.

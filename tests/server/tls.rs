@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use lameduck::server::Accept;
 use lameduck::{Server, ShutdownHandle};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -23,6 +24,14 @@ struct Site {
 }
 
 async fn site(app: Router, handle: &ShutdownHandle) -> Site {
+    site_of(app, handle, std::convert::identity).await
+}
+
+/// The same, with a listener made of the one that is bound.
+async fn site_of<L>(app: Router, handle: &ShutdownHandle, of: impl Fn(TcpListener) -> L) -> Site
+where
+    L: Accept<Io = TcpStream, Peer = SocketAddr>,
+{
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -38,7 +47,7 @@ async fn site(app: Router, handle: &ShutdownHandle) -> Site {
     let address = listener.local_addr().unwrap();
     Server::new(handle)
         .handshake(move |tcp| acceptor.accept(tcp))
-        .serve(listener, app);
+        .serve(of(listener), app);
     ready(handle).await;
     Site { address, roots }
 }
@@ -137,7 +146,7 @@ async fn a_pipelined_request_that_rustls_holds_when_the_connection_is_to_end_is_
 #[tokio::test(start_paused = true)]
 async fn a_handshake_that_never_ends_is_waited_for_10_s_and_from_the_shutdown_on_2_s() {
     let (shutdown, handle) = coordinator(cluster());
-    let site = site(hello(), &handle).await;
+    let site = site_of(hello(), &handle, Paced).await;
     let mut first = Client::connect(site.address).await;
     // The head of a handshake record, and the begin of a ClientHello.
     first.send([22, 3, 1, 0, 200, 1]).await;
@@ -165,7 +174,7 @@ async fn a_handshake_that_never_ends_is_waited_for_10_s_and_from_the_shutdown_on
 async fn a_connection_that_is_silent_after_its_handshake_is_kept_for_60_s_and_from_the_shutdown_on_1_s()
  {
     let (shutdown, handle) = coordinator(cluster());
-    let site = site(hello(), &handle).await;
+    let site = site_of(hello(), &handle, Paced).await;
     let mut first = site.connect().await;
     let (ended, took) = timed(first.end()).await;
     let mut second = site.connect().await;

@@ -62,7 +62,9 @@ async fn a_head_that_trickles_behind_a_post_is_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_trickles_behind_a_post_is_bounded_over_tcp() {
     let (_shutdown, handle) = coordinator(cluster());
-    let (address, _) = start(echo(), &handle).await;
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    lameduck::serve(Paced(listener), echo(), &handle);
     let mut client = Client::connect(address).await;
     client.send(POST).await;
     assert_eq!(client.response().await.text(), "x");
