@@ -233,7 +233,7 @@
 //! | take a hook back | [`ShutdownHandle::remove_hook`] |
 //! | run work in the background | [`ShutdownHandle::task`], [`try_task`](ShutdownHandle::try_task), [`TaskContext`] |
 //! | keep the shutdown waiting | [`ShutdownHandle::guard`], [`DrainGuard`] |
-//! | end WebSockets, event streams, calls that stream | [`Moment`], [`close_websocket`], [`EventStreams`], [`LongLived`] |
+//! | end WebSockets, event streams, calls that stream | [`Moment`], [`close_websocket`], [`close_websocket_sink`], [`EventStreams`], [`LongLived`] |
 //! | serve a protocol of your own | [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
 //! | know how it went | [`Report`], [`Report::exit_code`]; its parts are in [`report`] |
 //! | set the exit codes | [`ExitPolicy`](report::ExitPolicy) |
@@ -319,7 +319,7 @@ pub use in_flight::DrainGuard;
 pub use integrations::grpc;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
-pub use long_lived::{EventStreams, close_websocket};
+pub use long_lived::{EventStreams, close_websocket, close_websocket_sink};
 pub use long_lived::{Moment, Told};
 pub use phase::Phase;
 pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};

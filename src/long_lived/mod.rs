@@ -17,4 +17,4 @@ pub use event_streams::EventStreams;
 pub use moment::Moment;
 pub use notices::Told;
 #[cfg(feature = "tower")]
-pub use websocket::close_websocket;
+pub use websocket::{close_websocket, close_websocket_sink};

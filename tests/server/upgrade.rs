@@ -13,7 +13,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
 use lameduck::report::{Kind, PhaseOutcome};
 use lameduck::server::Io;
-use lameduck::{Phase, Plan, Server, ShutdownHandle};
+use lameduck::{Moment, Phase, Plan, Server, ShutdownHandle, close_websocket_sink};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -92,6 +92,54 @@ async fn a_websocket_whose_task_looks_ends_by_itself_with_1012() {
     assert!(report.is_clean());
     assert!(about(report.took, Duration::ZERO), "{report}");
     assert_eq!((report.connections.closed, report.connections.cut), (1, 0));
+}
+
+// A task of its own reads, as in most chat servers.
+#[tokio::test(start_paused = true)]
+async fn split_websocket_whose_client_goes_on_talking_ends_with_1012_and_loses_no_message() {
+    let (heard, mut hears) = mpsc::unbounded_channel();
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let (address, _) = start(split(heard), &handle).await;
+    let (mut say, mut listen) = open(address).await.split();
+    let reading = tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Some(message) = listen.next().await {
+            all.push(message.unwrap());
+        }
+        all
+    });
+    let talking = tokio::spawn(async move {
+        let mut sent = 0_usize;
+        // Until its library has answered the server's close frame.
+        while say
+            .send(ClientMessage::text(sent.to_string()))
+            .await
+            .is_ok()
+        {
+            sent += 1;
+            tokio::time::sleep(millis(1)).await;
+        }
+        sent
+    });
+    settle().await;
+
+    let report = soon(begin(shutdown)).await.unwrap();
+    let (received, sent) = (soon(reading).await.unwrap(), soon(talking).await.unwrap());
+    let mut heard = Vec::new();
+    while let Some(text) = soon(hears.recv()).await {
+        heard.push(text);
+    }
+
+    let [echoes @ .., ClientMessage::Close(Some(frame))] = &received[..] else {
+        panic!("{:?}", received.last());
+    };
+    assert_eq!(u16::from(frame.code), 1012);
+    assert!(echoes.len() > 10, "{} came back", echoes.len());
+    let said: Vec<String> = (0..sent).map(|n| n.to_string()).collect();
+    assert_eq!(heard, said);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.connections.closed, report.connections.cut), (1, 0));
+    assert_eq!((report.long.told, report.long.cut), (1, 0));
 }
 
 // Case 55: policy is to accept until Release.
@@ -324,6 +372,36 @@ fn echo() -> (Router, mpsc::UnboundedReceiver<&'static str>) {
         let _ = ended.send(end);
     };
     (websocket(talk), ends)
+}
+
+/// Echoes what another task reads, to the moment. Says what that has read.
+fn split(heard: mpsc::UnboundedSender<String>) -> Router {
+    let handler = async move |upgrade: WebSocketUpgrade| {
+        let mut moment = Moment::current().expect("served by lameduck");
+        upgrade.on_upgrade(async move |socket| {
+            let (mut sink, mut stream) = socket.split();
+            let (pass, mut passed) = mpsc::unbounded_channel();
+            let mut reading = tokio::spawn(async move {
+                while let Some(Ok(Message::Text(text))) = stream.next().await {
+                    heard.send(text.to_string()).unwrap();
+                    // Nobody sends it back any more once close has been said.
+                    let _ = pass.send(text);
+                }
+            });
+            let told = loop {
+                tokio::select! {
+                    Some(text) = passed.recv() => sink.send(Message::Text(text)).await.unwrap(),
+                    told = &mut moment => break told,
+                }
+            };
+            let restart = Message::Close(Some(CloseFrame {
+                code: 1012,
+                reason: "service restart".into(),
+            }));
+            assert!(close_websocket_sink(&mut sink, restart, &told, &mut reading).await);
+        })
+    };
+    Router::new().route("/", get(handler))
 }
 
 /// Sends close 1012 when Close begins.
