@@ -234,6 +234,7 @@
 //! | run work in the background | [`ShutdownHandle::task`], [`try_task`](ShutdownHandle::try_task), [`TaskContext`] |
 //! | keep the shutdown waiting | [`ShutdownHandle::guard`], [`DrainGuard`] |
 //! | end WebSockets, event streams, calls that stream | [`Moment`], [`close_websocket`], [`close_websocket_sink`], [`EventStreams`], [`LongLived`] |
+//! | proxy CONNECT, WebSockets or TCP | [`server::tunnel`] |
 //! | serve a protocol of your own | [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
 //! | know how it went | [`Report`], [`Report::exit_code`]; its parts are in [`report`] |
 //! | set the exit codes | [`ExitPolicy`](report::ExitPolicy) |
@@ -399,6 +400,7 @@ pub mod server {
             serve_admin,
         },
     };
+    pub use crate::long_lived::tunnel::tunnel;
     pub use crate::net::{
         Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Watched, bind,
     };

@@ -2,13 +2,15 @@
 //!
 //! - `moment` is when that is; `spread` draws it.
 //! - `notices` is what is said then, and to how many it has been said.
-//! - `event_streams` and `websocket` are how two of them end.
+//! - `event_streams`, `websocket` and `tunnel` are how three of them end.
 
 #[cfg(feature = "tower")]
 pub(crate) mod event_streams;
 mod moment;
 pub(crate) mod notices;
 pub(crate) mod spread;
+#[cfg(feature = "net")]
+pub(crate) mod tunnel;
 #[cfg(feature = "tower")]
 mod websocket;
 

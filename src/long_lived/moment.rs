@@ -92,7 +92,7 @@ impl Moment {
         self.lot
     }
 
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "net"))]
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
