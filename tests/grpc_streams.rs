@@ -320,6 +320,31 @@ async fn a_stream_that_nobody_marks_or_ends_is_cut_at_the_deadline_of_close() {
         name.ends_with("(HTTP/2: POST /rooms.Rooms/Listen)"),
         "{name}"
     );
+    // What to do about it, where it was cut: once, however many there were.
+    let lines: Vec<String> = report.to_string().lines().map(str::to_owned).collect();
+    assert_eq!(
+        lines.iter().filter(|it| **it == HINT).count(),
+        1,
+        "{report}"
+    );
+    assert!(close.to_string().lines().last() == Some(HINT), "{report}");
+}
+
+// The same, but for what the hint says: its exit code is 0. Nobody ends it either, because its handler is what it was.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_marked_as_the_report_says_is_cut_and_clean() {
+    let mut server = Server::start(Plan::immediate(), Marked::AndLeftAlone).await;
+    let mut messages = server.client().await.listen("Listen").await.unwrap();
+    let _call = server.call().await;
+
+    let run = server.begin();
+    let (_, end) = rest(&mut messages).await;
+    let report = soon(run).await.unwrap();
+
+    assert_ne!(end.code(), Code::Ok);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.cut, report.long.cut), (0, 1), "{report}");
+    assert!(!report.to_string().contains(HINT), "{report}");
 }
 
 // The control: the same handler, marked. Its client reads nothing, so that its end cannot be sent.
@@ -370,6 +395,7 @@ async fn a_unary_call_in_flight_gets_its_answer_after_most_of_drain() {
 
 // What the tests share.
 
+const HINT: &str = "    mark gRPC calls that stream with LongLivedLayer: see LongLived";
 const FAREWELL: &str = "the server is shutting down";
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
@@ -468,6 +494,8 @@ fn received<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> BoxStrea
 enum Marked {
     /// The layer: those of `Listen`, `AskAndListen` and `Swallow`.
     ByLayer,
+    /// The same, and the library does not end them.
+    AndLeftAlone,
     /// Those handlers that know: `Talk` and `LeaveAtMoment`.
     ByHandlers,
 }
@@ -490,8 +518,12 @@ impl Server {
         let rooms = Rooms { begun };
         let routes = match marked {
             Marked::ByHandlers => Routes::new(rooms),
-            Marked::ByLayer => {
-                let layer = LongLivedLayer::new(LongLived::new().end_at_moment())
+            Marked::ByLayer | Marked::AndLeftAlone => {
+                let mark = match marked {
+                    Marked::AndLeftAlone => LongLived::new(),
+                    _ => LongLived::new().end_at_moment(),
+                };
+                let layer = LongLivedLayer::new(mark)
                     .when(|head| matches!(method(head.uri), "Listen" | "AskAndListen" | "Swallow"));
                 Routes::new(layer.named_layer(rooms))
             }

@@ -175,7 +175,9 @@ impl Serialize for LeftBehind {
             name: &'a str,
             age_ms: u64,
         }
-        let LeftBehind { kind, name, age } = self;
+        let LeftBehind {
+            kind, name, age, ..
+        } = self;
         Shape {
             kind: *kind,
             name,

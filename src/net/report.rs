@@ -19,12 +19,15 @@ impl Connection {
                     kind,
                     name: request.name(),
                     age: request.since.elapsed(),
+                    // Nothing has been cut yet.
+                    unmarked_call: false,
                 }));
             }
             Kind::Connection => left.push(LeftBehind {
                 kind,
                 name: self.name(),
                 age: self.since.elapsed(),
+                unmarked_call: self.life().carries_unmarked_call(),
             }),
             Kind::Task | Kind::Guard => {}
         }
@@ -85,6 +88,13 @@ impl Life {
             None => "idle",
         };
         doing.to_owned()
+    }
+
+    /// Whether a gRPC call is in flight of which nobody has said that it lasts.
+    fn carries_unmarked_call(&self) -> bool {
+        let mut requests = self.requests.iter();
+        self.exit.protocol() == Protocol::Http2
+            && requests.any(|request| !request.lasts && request.is_grpc_call())
     }
 
     fn busy_with(&self) -> String {

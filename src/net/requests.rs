@@ -47,6 +47,13 @@ pub(crate) use http_label::Label;
 pub(crate) enum Label {}
 
 #[cfg(not(feature = "hyper"))]
+impl Label {
+    fn is_grpc_call(&self) -> bool {
+        match *self {}
+    }
+}
+
+#[cfg(not(feature = "hyper"))]
 impl fmt::Display for Label {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {}
@@ -76,6 +83,11 @@ impl Named {
     /// Method and path, without the query: tokens live there. Both are the client's, so they are cut and made plain.
     pub(crate) fn name(&self) -> String {
         plain::name(format_args!("{}", self.label))
+    }
+
+    /// Whether it has the form of a gRPC call, if it came over HTTP/2.
+    pub(crate) fn is_grpc_call(&self) -> bool {
+        self.label.is_grpc_call()
     }
 }
 
@@ -148,6 +160,24 @@ mod http_label {
         path: Option<PathAndQuery>,
     }
 
+    impl Label {
+        /// gRPC posts to `/{package.}Service/Method`. Told from that alone, when the report is made: looking for the
+        /// content type would cost each request.
+        pub(super) fn is_grpc_call(&self) -> bool {
+            let is_name = |name: &str| {
+                let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+                name.starts_with(|first: char| first.is_ascii_uppercase())
+                    && name.bytes().all(is_part)
+            };
+            let path = self.path.as_ref().map_or("", PathAndQuery::path);
+            let parts = path.strip_prefix('/').and_then(|it| it.split_once('/'));
+            self.method == Method::POST
+                && parts.is_some_and(|(service, method)| {
+                    service.rsplit('.').next().is_some_and(is_name) && is_name(method)
+                })
+        }
+    }
+
     impl fmt::Display for Label {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match &self.path {
@@ -192,6 +222,22 @@ mod tests {
 
     use super::*;
     use crate::cases;
+
+    #[test]
+    fn calls_of_grpc_are_told_from_other_requests() {
+        let is_call = |method: &str, uri: &str| {
+            let request = Request::builder().method(method).uri(uri);
+            let request = request.body(String::new()).unwrap();
+            Named::new(&request, Generation::Early, RequestNames::MethodAndPath).is_grpc_call()
+        };
+
+        assert!(is_call("POST", "/rooms.v1.Rooms/Listen"));
+        assert!(is_call("POST", "http://test/Greeter/SayHello"));
+        assert!(!is_call("GET", "/rooms.Rooms/Listen"));
+        assert!(!is_call("POST", "/orders/17"));
+        assert!(!is_call("POST", "/rooms.Rooms/Listen/Again"));
+        assert!(!is_call("POST", "/"));
+    }
 
     #[test]
     fn name_is_method_and_path_whatever_the_query() {

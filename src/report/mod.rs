@@ -237,6 +237,8 @@ pub struct LeftBehind {
     pub name: String,
     /// How long it had been there.
     pub age: Duration,
+    /// A connection that was cut with what looks like a gRPC call, which nobody has marked as one that lasts.
+    pub(crate) unmarked_call: bool,
 }
 
 /// What kind of thing was left behind.

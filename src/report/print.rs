@@ -115,12 +115,24 @@ impl fmt::Display for PhaseReport {
         }
         let total = self.left_behind_total.max(self.left_behind.len() as u64);
         match total - named.len() as u64 {
-            0 => Ok(()),
+            0 => {}
             more if self.left_behind.is_empty() => {
-                line(f, format_args!("    left behind: {more} without a name"))
+                line(f, format_args!("    left behind: {more} without a name"))?;
             }
-            more => line(f, format_args!("    left behind: {more} more")),
+            more => line(f, format_args!("    left behind: {more} more"))?,
         }
+        match self.hint() {
+            Some(hint) => line(f, format_args!("    {hint}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl PhaseReport {
+    /// What to do about what was cut.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let cuts_call = self.left_behind.iter().any(|left| left.unmarked_call);
+        cuts_call.then_some("mark gRPC calls that stream with LongLivedLayer: see LongLived")
     }
 }
 
@@ -275,6 +287,7 @@ mod tests {
             kind: Kind::Request,
             name: text.to_owned(),
             age: took,
+            unmarked_call: more % 2 == 0,
         };
         Report {
             reason: Reason::from(text.to_owned()),
@@ -320,11 +333,12 @@ mod tests {
             let printed = report.to_string();
             let lines: Vec<&str> = printed.split('\n').collect();
 
-            // The head, the phase, its hooks, what was left behind and how much more, the tasks, requests in all and a
-            // second, connections, what lasts.
+            // The head, the phase, its hooks, what was left behind, how much more and a hint, the tasks, requests in all and
+            // a second, connections, what lasts.
             let more = usize::from(report.phases[0].left_behind_total > 1);
             let long = usize::from(numbers[2] > 0);
-            assert_eq!(lines.len(), 1 + 1 + 3 + 1 + more + 3 + 3 + long);
+            let hint = usize::from(report.phases[0].hint().is_some());
+            assert_eq!(lines.len(), 1 + 1 + 3 + 1 + more + hint + 3 + 3 + long);
             for line in lines {
                 assert!(line.chars().count() <= 80, "{line}");
                 assert!(line.chars().all(is_plain), "{line:?}");

@@ -396,4 +396,7 @@ fn log(report: &PhaseReport) {
     for left in &report.left_behind {
         tracing::warn!(target: "lameduck", %phase, "left behind: {left}");
     }
+    if let Some(hint) = report.hint() {
+        tracing::warn!(target: "lameduck", %phase, "{hint}");
+    }
 }

@@ -144,6 +144,7 @@ impl Roster {
             kind,
             name: format!("`{name}`"),
             age: since.elapsed(),
+            unmarked_call: false,
         }));
     }
 

@@ -32,7 +32,9 @@ use crate::shared::Shared;
 ///
 /// With tonic it goes into `tonic::Response::extensions_mut`, or into a layer around the service
 /// (`tonic::service::LayerExt::named_layer` keeps its name). A call whose client streams has no response for long: a layer, or
-/// a handler that asks for its [`Moment`](crate::Moment), says at its beginning that it lasts.
+/// a handler that asks for its [`Moment`](crate::Moment), says at its beginning that it lasts. A call that streams and is not
+/// marked is a request like any other: it holds Drain, and if Close's deadline cuts it the exit code is 3. Nothing on the wire
+/// says whether it would have ended by itself. The report says so when that happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LongLived {
     ended: bool,
