@@ -235,7 +235,7 @@
 //! | keep the shutdown waiting | [`ShutdownHandle::guard`], [`DrainGuard`] |
 //! | end WebSockets, event streams, calls that stream | [`Moment`], [`close_websocket`], [`close_websocket_sink`], [`EventStreams`], [`LongLived`] |
 //! | proxy CONNECT, WebSockets or TCP | [`server::tunnel`] |
-//! | serve a protocol of your own | [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
+//! | serve a protocol of your own | of requests and answers: [`ConnectionGroup::watch_session`]; any other: [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
 //! | know how it went | [`Report`], [`Report::exit_code`]; its parts are in [`report`] |
 //! | set the exit codes | [`ExitPolicy`](report::ExitPolicy) |
 //!
@@ -263,6 +263,7 @@
 //!
 //! [`ConnectionGroup`]: server::ConnectionGroup
 //! [`ConnectionGroup::watch_raw`]: server::ConnectionGroup::watch_raw
+//! [`ConnectionGroup::watch_session`]: server::ConnectionGroup::watch_session
 //! [`Accepting`]: server::Accepting
 //! [`Watched`]: server::Watched
 //! [`Accept`]: server::Accept
@@ -402,7 +403,7 @@ pub mod server {
     };
     pub use crate::long_lived::tunnel::tunnel;
     pub use crate::net::{
-        Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Watched, bind,
+        Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Session, Watched, bind,
     };
     #[cfg(feature = "hyper")]
     #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]

@@ -15,7 +15,7 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "net"))]
     pub(super) fn served(&mut self, now: Instant) {
         /// Whoever comes later is in `served` only.
         const MOST_SECONDS: usize = 60;

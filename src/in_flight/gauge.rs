@@ -110,7 +110,7 @@ impl Tracker {
 
     /// Whether somebody wants to know who arrives: the shutdown has begun, nothing has arrived before, or arrivals are counted
     /// in normal service, too. One load.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "net"))]
     #[inline]
     pub(crate) fn minds_arrivals(self) -> bool {
         self.gauge.stage.load(Ordering::Acquire) != self.epoch
@@ -125,7 +125,7 @@ impl Tracker {
     }
 
     /// Notes that work was passed on that arrived in normal service: on a counter of the thread's own.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "net"))]
     pub(crate) fn arrived_in_service(self) {
         let arrivals = &self.gauge.shard(home()).arrivals;
         arrivals.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl Tracker {
     }
 
     /// Notes that work was passed on that arrived after the shutdown had begun.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "net"))]
     pub(crate) fn arrived(self) {
         if self.stage() != FINISHED {
             self.gauge.arrivals().served(Instant::now());
@@ -141,7 +141,7 @@ impl Tracker {
     }
 
     /// Something has arrived in normal service, be it somebody else's probe.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "net"))]
     pub(crate) fn reached(self) {
         let stage = &self.gauge.stage;
         let seen = stage.load(Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Tracker {
     }
 
     /// Notes that work was refused.
-    #[cfg(feature = "tower")]
+    #[cfg(any(feature = "tower", feature = "net"))]
     pub(crate) fn refused(self) {
         if self.stage() != FINISHED {
             self.gauge.arrivals().refused += 1;

@@ -1,10 +1,13 @@
 //! The connections of one server, as the coordinator sees them.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt::{self, Debug};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -15,6 +18,7 @@ use super::graceful::GracefulConnection;
 use super::listener::Accept;
 use super::peer::Peer;
 use super::raw::Raw;
+use super::session::Session;
 use super::terms::Terms;
 use super::watched::Watched;
 use crate::handle::ShutdownHandle;
@@ -191,6 +195,64 @@ impl ConnectionGroup {
         state.tell(|exit| exit.set_protocol(Protocol::Raw));
         let moment = Moment::new(Arc::clone(&state.handle.shared), state.lot);
         Some(Watched::new(Raw::new(work(moment)), state))
+    }
+
+    /// Like [`watch_raw`](ConnectionGroup::watch_raw), for a protocol of requests and answers: `work` serves the [`Session`], which
+    /// counts its requests, and ends at its moment in the spread as soon as its client pauses.
+    ///
+    /// ```no_run
+    /// # use std::io;
+    /// # use lameduck::ShutdownHandle;
+    /// # use lameduck::server::{ConnectionGroup, Session};
+    /// # use tokio::io::AsyncWriteExt;
+    /// # use tokio::net::{TcpListener, TcpStream};
+    /// # async fn example(listener: TcpListener, handle: ShutdownHandle) {
+    /// let connections = ConnectionGroup::new(&handle).name("ping");
+    /// let mut accepting = connections.accept(listener);
+    /// while let Some((stream, peer)) = accepting.next().await {
+    ///     let connection = connections.watch_session(stream, peer, async |mut session: Session<TcpStream>| {
+    ///         while let Some(line) = session.next(line).await? {
+    ///             session.write_all(format!("+{line}\r\n").as_bytes()).await?;
+    ///         }
+    ///         io::Result::Ok(())
+    ///     });
+    ///     if let Some(connection) = connection {
+    ///         tokio::spawn(connection);
+    ///     }
+    /// }
+    /// # }
+    ///
+    /// /// A line, and how many bytes it takes. `None` if its end has not come.
+    /// fn line(bytes: &[u8]) -> io::Result<Option<(String, usize)>> {
+    ///     let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
+    ///         return match bytes.len() {
+    ///             0..1024 => Ok(None),
+    ///             _ => Err(io::ErrorKind::InvalidData.into()),
+    ///         };
+    ///     };
+    ///     let line = String::from_utf8_lossy(&bytes[..end]);
+    ///     Ok(Some((line.trim_end().to_owned(), end + 1)))
+    /// }
+    /// ```
+    ///
+    /// `work` keeps the session in its own future, not in a task that it spawns: the connection is driven with that future. The future's
+    /// output is lost if the client has not ended its side when the lingering close is over.
+    ///
+    /// `None` when Release has begun: drop the connection.
+    pub fn watch_session<I, F, Fut, A>(&self, io: I, peer: A, work: F) -> Option<Watched<Raw<Fut>>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+        F: FnOnce(Session<I>) -> Fut,
+        Fut: Future,
+        A: Debug + Send + Sync + 'static,
+    {
+        let ends = (&io as &dyn Any)
+            .downcast_ref()
+            .and_then(<TcpListener as Accept>::ends);
+        let state = self.group.open_between(peer, ends)?;
+        state.tell(|exit| exit.set_protocol(Protocol::Session));
+        let session = Session::new(io, Arc::clone(&state));
+        Some(Watched::new(Raw::new(work(session)), state))
     }
 }
 

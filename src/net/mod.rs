@@ -9,7 +9,8 @@
 //! - `watched` drives a connection by what its `exit` says, or `cut`s it; `graceful` says what each kind of connection makes
 //!   of being asked.
 //! - `requests` names what it carries, `peer` its client, and `report` says what it was doing.
-//! - `raw` is a connection of an accept loop of the user's that is not HTTP.
+//! - `raw` is a connection of an accept loop of the user's that is not HTTP, `session` its requests and answers.
+//! - `lingering` is how the IO of a connection ends.
 
 pub(crate) mod accept;
 pub(crate) mod connection;
@@ -20,6 +21,7 @@ pub(crate) mod graceful;
 pub(crate) mod group;
 #[cfg(target_os = "linux")]
 mod holders;
+pub(crate) mod lingering;
 pub(crate) mod listener;
 #[cfg(all(test, lameduck_loom))]
 mod model;
@@ -27,6 +29,7 @@ mod peer;
 mod raw;
 mod report;
 pub(crate) mod requests;
+mod session;
 #[cfg(target_os = "linux")]
 mod syn_filter;
 pub(crate) mod terms;
@@ -38,4 +41,5 @@ pub use graceful::GracefulConnection;
 pub use group::ConnectionGroup;
 pub use listener::{Accept, bind};
 pub use raw::Raw;
+pub use session::Session;
 pub use watched::Watched;

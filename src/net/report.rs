@@ -52,7 +52,7 @@ impl Life {
         match self.exit.protocol() {
             Protocol::Http1 => "HTTP/1",
             Protocol::Http2 => "HTTP/2",
-            Protocol::Raw => "not HTTP",
+            Protocol::Raw | Protocol::Session => "not HTTP",
             Protocol::Unseen | Protocol::Handshake | Protocol::Unknown => "no protocol yet",
         }
     }

@@ -2,23 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use super::frames::{Frames, Seen};
 use super::messages::{Messages, ends_head};
 use super::sniff::Sniffed;
 use crate::net::connection::Connection;
-use crate::net::exit::{EndReading, Exit, Protocol, Receiving};
-use crate::net::watched::look_again;
-
-/// How much of what is discarded is read at once.
-const DISCARD: usize = 4096;
+use crate::net::exit::{Exit, Protocol, Receiving};
+use crate::net::lingering;
 
 /// The IO of a connection that [`serve`](crate::serve) accepted.
 ///
@@ -68,17 +63,9 @@ impl<I> Io<I> {
 
     #[cold]
     fn poll_end_now(&mut self) -> Poll<()> {
-        match self.state.end_reading() {
-            EndReading::No => Poll::Pending,
-            EndReading::LookAgain => {
-                look_again(&self.state);
-                Poll::Pending
-            }
-            EndReading::Yes => {
-                self.state.tell(Exit::reading_ended);
-                Poll::Ready(())
-            }
-        }
+        ready!(lingering::poll_end(&self.state));
+        self.state.tell(Exit::reading_ended);
+        Poll::Ready(())
     }
 
     /// Whether it was cut. A connection that left HTTP is not followed any more.
@@ -268,29 +255,6 @@ impl<I: AsyncRead + Unpin> Io<I> {
         });
         protocol
     }
-
-    /// Reads and discards what the client still sends, until it ends, or enough of it has come. Until when to do that is
-    /// known to whoever drives the connection.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = [MaybeUninit::uninit(); DISCARD];
-        let mut read = 0;
-        loop {
-            let (now, limits) = (Instant::now(), self.state.timeouts());
-            if self.state.tell(|exit| exit.discarded(read, limits, now)) {
-                return Poll::Ready(());
-            }
-            let mut buf = ReadBuf::uninit(&mut scratch);
-            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => read = buf.filled().len(),
-                // Its end: nothing comes that could be answered with a reset.
-                Ok(()) if self.state.tell(Exit::awaits_delivery_behind_end) => {
-                    return Poll::Pending;
-                }
-                // And a reset leaves nothing that could be destroyed.
-                _ => return Poll::Ready(()),
-            }
-        }
-    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
@@ -357,24 +321,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
         Poll::Ready(Ok(()))
     }
 
-    /// A lingering close (RFC 9112, section 9.6): ends our side, then waits for the client's. An upgraded connection has its
-    /// own way to end, and only our side is closed.
+    /// A lingering close. An upgraded connection has its own way to end, and only our side is closed.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
         if self.state.cut.is_upgraded() {
             return Pin::new(&mut self.inner).poll_shutdown(cx);
         }
-        if !self.state.life().exit.is_shut() {
-            // Before our end is among it.
-            let undelivered = self.state.undelivered();
-            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            self.state.shut(undelivered);
-        }
-        if !self.state.life().exit.is_over() {
-            ready!(self.poll_discard(cx));
-            self.state.tell(Exit::over);
-        }
-        Poll::Ready(Ok(()))
+        let Io { inner, state, .. } = &mut *self;
+        lingering::poll_close(inner, state, cx)
     }
 
     #[inline]
@@ -410,6 +364,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use tokio::time::Instant;
     use tokio_test::task;
 
     use super::*;

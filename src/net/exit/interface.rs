@@ -17,6 +17,8 @@ pub(crate) enum Protocol {
     Http2,
     /// No HTTP.
     Raw,
+    /// No HTTP, but requests and answers: a request is told when it begins and when it has been answered.
+    Session,
 }
 
 /// The PING behind HTTP/2's first GOAWAY (RFC 9113, section 6.8).

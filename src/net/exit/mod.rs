@@ -231,7 +231,11 @@ impl Exit {
             Protocol::Http2 if self.pong == Pong::Awaited => Some(Awaits::Pong),
             // Before that hyper would wait without end, and so do we.
             Protocol::Http2 if in_head && self.pong != Pong::NotAsked => Some(Awaits::Head),
-            Protocol::Http1 | Protocol::Http2 | Protocol::Unseen | Protocol::Raw => None,
+            // In normal service a client may take any time.
+            Protocol::Session if self.in_flight > 0 || self.leave.is_none() => None,
+            Protocol::Session if in_head => Some(Awaits::Head),
+            Protocol::Http1 | Protocol::Http2 => None,
+            Protocol::Unseen | Protocol::Raw | Protocol::Session => None,
         }
     }
 
@@ -343,6 +347,19 @@ impl Exit {
         self.in_flight += 1;
         self.requested += 1;
         self.unflushed = self.protocol == Protocol::Http1;
+    }
+
+    /// A request of a session is about to be passed on. Another one may follow its answer, and is waited for anew.
+    pub(crate) fn begin_in_session(&mut self) {
+        self.begin();
+        self.busy = true;
+        self.ends_at = None;
+        self.ending = false;
+    }
+
+    /// A session ends as soon as it is idle and nothing has arrived: it has waited for its client to pause for long enough.
+    pub(crate) fn end_session(&mut self) {
+        self.ending = self.leave.is_some();
     }
 
     /// A request is over: its response's body has been given to hyper, or dropped.
@@ -538,7 +555,7 @@ impl Exit {
 
     fn may_end_reading(&self) -> bool {
         let can = match self.protocol {
-            Protocol::Unknown | Protocol::Http1 => true,
+            Protocol::Unknown | Protocol::Http1 | Protocol::Session => true,
             // GOAWAY ends it, but for a head that does not come.
             Protocol::Http2 => {
                 self.given_up && self.receiving == Receiving::Head && self.tunnels == 0
@@ -580,7 +597,12 @@ impl Exit {
             return;
         };
         self.asked |= now >= leave.moment || leave.end.is_some();
-        let Some(end) = leave.end else {
+        let end = match self.protocol {
+            // Its answers cannot ask the client to leave, so it ends when the client pauses.
+            Protocol::Session if self.asked => Some(leave.moment),
+            _ => leave.end,
+        };
+        let Some(end) = end else {
             return;
         };
         if self.ending {
