@@ -4,7 +4,7 @@
 
 mod process;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,27 +128,69 @@ fn own_accept_loop_goes_on_when_it_was_out_of_file_descriptors() {
 }
 
 #[test]
-fn raw_tcp_echoes_and_says_goodbye() {
+fn raw_tcp_answers_every_command_that_it_begins() {
     let mut server = Process::example("raw_tcp", &[ANYWHERE], SHORT);
-    let mut stream = TcpStream::connect(word_after(&server.line(), "on")).unwrap();
+    let address = word_after(&server.line(), "on");
 
-    stream.write_all(b"hello\n").unwrap();
-    let mut echoed = [0; 6];
-    stream.read_exact(&mut echoed).unwrap();
+    let (first, begun) = std::sync::mpsc::channel();
+    // One sends all the time, the other one pauses.
+    let clients = [Duration::ZERO, Duration::from_millis(1_500)].map(|pause| {
+        let (address, first) = (address.clone(), first.clone());
+        std::thread::spawn(move || {
+            let stream = TcpStream::connect(address).unwrap();
+            let key = format!("{pause:?}");
+            store(stream, &key, pause, || first.send(()).unwrap_or_default())
+        })
+    });
+    for _ in &clients {
+        begun.recv().unwrap();
+    }
     server.signal("TERM");
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).unwrap();
+    let [busy, pauses] = clients.map(|client| client.join().expect("it does not panic"));
     let ended = server.wait();
 
-    assert_eq!(&echoed, b"hello\n");
-    assert_eq!(rest, "bye\n");
+    assert!(busy.0 > 100, "{busy:?}");
+    // It may have been about to send when the connection ended.
+    assert!(busy.1 <= 1, "{busy:?}");
+    assert!(pauses.0 > 0, "{pauses:?}");
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     for line in [
-        "connections after T0: 1 closed, 0 cut",
-        "long-lived: 1 told to end, 0 cut",
+        "0 refused, 0 cut; last arrival T0+",
+        "connections after T0: 2 closed, 0 cut",
     ] {
         assert!(ended.stdout.contains(line), "{}", ended.stdout);
     }
+}
+
+/// Sets and gets one value after the other, until the server ends the connection. How many commands were answered, and how many
+/// not.
+fn store(stream: TcpStream, key: &str, pause: Duration, first: impl Fn()) -> (u64, u64) {
+    let mut answers = BufReader::new(&stream);
+    let mut answered = 0;
+    for number in 0.. {
+        for (command, expected) in [
+            ("PING".to_owned(), "+PONG\r\n".to_owned()),
+            (format!("SET {key} {number}"), "+OK\r\n".to_owned()),
+            (format!("GET {key}"), format!("+{number}\r\n")),
+        ] {
+            if (&stream)
+                .write_all(format!("{command}\n").as_bytes())
+                .is_err()
+            {
+                return (answered, 1);
+            }
+            let mut answer = String::new();
+            // The end of the connection, and no reset.
+            if answers.read_line(&mut answer).unwrap() == 0 {
+                return (answered, 1);
+            }
+            assert_eq!(answer, expected);
+            answered += 1;
+        }
+        first();
+        std::thread::sleep(pause);
+    }
+    unreachable!("it has no end")
 }
 
 #[test]
