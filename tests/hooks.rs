@@ -1081,3 +1081,23 @@ async fn hook_without_time_has_its_turn_on_many_threads() {
     // Nearly all; a machine that does much else may not give a worker its turn.
     assert!(done > 100, "{done} of 200");
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_hooks_in_a_row_cost_each_what_the_first_one_costs() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let begun = std::time::Instant::now();
+
+    shutdown.hook(Phase::Release, "0", async || {}).unwrap();
+    for at in 1..10_000 {
+        let after = Phase::Release.after((at - 1).to_string());
+        shutdown.hook(after, at.to_string(), async || {}).unwrap();
+    }
+    shutdown.shutdown("test");
+    let report = shutdown.run().await;
+    let took = begun.elapsed();
+
+    assert!(report.is_clean());
+    assert_eq!(report.hooks().count(), 10_000);
+    // A search through all of them takes half a minute.
+    assert!(took < secs(10), "{took:?}");
+}

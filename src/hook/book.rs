@@ -1,17 +1,17 @@
 //! The book of hooks: who is registered, who is due, who is over.
 
 use std::collections::BTreeMap;
-use std::mem;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::entries::{Ended, Entries, Entry, HookId, State};
+use super::farewell::{Farewell, NeverRun};
 use super::work::{Begun, Place, Work};
 use super::{HookError, When};
 use crate::phase::Phase;
-use crate::plain::{self, LONGEST_TEXT};
 use crate::report::{HookReport, Outcome};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -23,48 +23,13 @@ pub(crate) struct Hooks {
     pub(super) changed: Notify,
 }
 
-/// A hook's number. They rise in the order in which hooks are registered.
-pub(crate) type HookId = u64;
-
 #[derive(Default)]
 pub(crate) struct Book {
-    entries: BTreeMap<HookId, Entry>,
-    next: HookId,
+    entries: Entries,
     /// How many phases, counted from the first, take no hooks any more.
     over: usize,
     /// The coordinator is gone, so no hook would run.
     abandoned: bool,
-}
-
-struct Entry {
-    name: String,
-    phase: Phase,
-    after: Vec<HookId>,
-    timeout: Option<Duration>,
-    /// There until the hook begins or is over.
-    work: Option<Work>,
-    state: State,
-    /// There while its work is: also when it has overrun and goes on.
-    alive: Weak<()>,
-}
-
-enum State {
-    Waiting,
-    /// Its turn has come, and it has not begun: its task, or its thread, has not run yet.
-    Due,
-    Running {
-        since: Instant,
-        /// It is polled for the first time.
-        first_turn: bool,
-    },
-    Over(Ended),
-}
-
-#[derive(Clone)]
-struct Ended {
-    since: Option<Instant>,
-    took: Duration,
-    outcome: Outcome,
 }
 
 impl Hooks {
@@ -91,7 +56,7 @@ impl Hooks {
 
     /// The coordinator is gone: takes no more hooks, and gives those that have not begun.
     pub(crate) fn abandon(&self) -> NeverRun {
-        NeverRun(std::sync::Mutex::new(self.book().abandon()))
+        NeverRun::new(self.book().abandon())
     }
 
     /// How much of a phase's time its hooks ask for: all of it, if one of them has no timeout.
@@ -110,10 +75,10 @@ impl Hooks {
         let book = self.book.try_lock().ok()?;
         let running = book
             .entries
-            .values()
-            .filter_map(|entry| match &entry.state {
+            .iter()
+            .filter_map(|(_, entry)| match &entry.state {
                 State::Due => Some(format!("{} (has not begun)", entry.name)),
-                State::Running { .. } => Some(entry.name.clone()),
+                State::Running { .. } => Some(entry.name.to_string()),
                 State::Over(ended) if ended.outcome == Outcome::Overran => {
                     let goes_on = entry.alive.strong_count() > 0;
                     goes_on.then(|| format!("{} (overran)", entry.name))
@@ -127,11 +92,11 @@ impl Hooks {
     pub(crate) fn reports(&self, phase: Phase, t0: Instant) -> Vec<HookReport> {
         self.book()
             .entries
-            .values()
-            .filter(|entry| entry.phase == phase)
-            .filter_map(|entry| match &entry.state {
+            .iter()
+            .filter(|(_, entry)| entry.phase == phase)
+            .filter_map(|(_, entry)| match &entry.state {
                 State::Over(ended) => Some(HookReport {
-                    name: entry.name.clone(),
+                    name: entry.name.to_string(),
                     started: ended.since.map(|since| since - t0),
                     took: ended.took,
                     outcome: ended.outcome.clone(),
@@ -165,45 +130,33 @@ impl Book {
         if phase.index() < self.over {
             return Err(HookError::PhaseOver { name, phase });
         }
-        if self.entries.values().any(|entry| entry.name == name) {
+        if self.entries.find(&name).is_some() {
             return Err(HookError::Duplicate { name });
         }
-        let after = after
+        let after: Vec<HookId> = after
             .into_iter()
             .map(|after| self.find(phase, &name, after))
             .collect::<Result<_, _>>()?;
-        let entry = Entry {
-            name,
-            phase,
-            after,
-            timeout,
-            work: work.take(),
-            state: State::Waiting,
-            alive: Weak::new(),
-        };
-        self.entries.insert(self.next, entry);
-        self.next += 1;
+        self.entries
+            .insert(name, phase, after, timeout, work.take());
         Ok(())
     }
 
     /// Takes the work of a hook that has not begun, and forgets the hook.
     fn remove(&mut self, name: &str) -> Option<Work> {
-        let mut entries = self.entries.iter();
-        let (&id, _) = entries.find(|(_, entry)| entry.name == name && entry.work.is_some())?;
-        self.entries.remove(&id)?.work
+        let found = self.entries.find(name);
+        let (id, _) = found.filter(|(_, entry)| entry.work.is_some())?;
+        self.entries.remove(id)?.work
     }
 
     /// Takes the work of every hook that has not begun, and forgets the hooks.
-    fn abandon(&mut self) -> Vec<(String, Work)> {
+    fn abandon(&mut self) -> Vec<(Arc<str>, Work)> {
         self.abandoned = true;
-        let entries = mem::take(&mut self.entries);
-        let (waiting, begun) = entries
-            .into_iter()
-            .partition(|(_, entry)| entry.work.is_some());
-        self.entries = begun;
-        let waiting: BTreeMap<HookId, Entry> = waiting;
-        let works = waiting.into_values();
-        works
+        let waiting = self.entries.iter();
+        let waiting = waiting.filter(|(_, entry)| entry.work.is_some());
+        let waiting: Vec<HookId> = waiting.map(|(id, _)| id).collect();
+        let entries = waiting.into_iter().filter_map(|id| self.entries.remove(id));
+        entries
             .filter_map(|entry| Some((entry.name, entry.work?)))
             .collect()
     }
@@ -211,15 +164,12 @@ impl Book {
     /// The longest chain of timeouts among the hooks of `phase` that are not over, `planned` at most.
     fn asked(&self, phase: Phase, planned: Duration) -> Duration {
         let mut ends: BTreeMap<HookId, Duration> = BTreeMap::new();
-        for (&id, entry) in &self.entries {
-            if entry.phase != phase || entry.is_over() {
-                continue;
-            }
+        for (id, entry, waits_for) in self.entries.unfinished_of(phase) {
             let Some(timeout) = entry.timeout else {
                 return planned;
             };
             // Those before it have a smaller number. One that is over, or was removed, is not among them.
-            let before = entry.after.iter().filter_map(|id| ends.get(id));
+            let before = waits_for.iter().filter_map(|id| ends.get(id));
             let starts = before.max().copied().unwrap_or_default();
             ends.insert(id, starts.saturating_add(timeout));
         }
@@ -229,7 +179,7 @@ impl Book {
 
     fn find(&self, phase: Phase, name: &str, after: String) -> Result<HookId, HookError> {
         let name = || name.to_owned();
-        match self.entries.iter().find(|(_, entry)| entry.name == after) {
+        match self.entries.find(&after) {
             None => Err(HookError::UnknownAfter {
                 name: name(),
                 after,
@@ -239,77 +189,60 @@ impl Book {
                 after,
                 phase: other.phase,
             }),
-            Some((&id, _)) => Ok(id),
+            Some((id, _)) => Ok(id),
         }
     }
 
     /// Whether hooks of `phase`, or of one before it, are not over yet.
     pub(super) fn unfinished(&self, phase: Phase) -> bool {
-        self.entries
-            .values()
-            .any(|entry| entry.phase <= phase && !entry.is_over())
+        self.entries.has_unfinished(phase)
     }
 
     /// The hooks whose turn has come, in the order in which they were registered, and where to run each. From now on they are
     /// due: their work stays here until they [`begin`](Book::begin).
     pub(crate) fn due(&mut self, phase: Phase) -> Vec<(HookId, Place)> {
-        // One that was removed counts as over.
-        let over = |id: &HookId| self.entries.get(id).is_none_or(Entry::is_over);
-        let turn = |entry: &Entry| {
-            entry.phase <= phase
-                && matches!(entry.state, State::Waiting)
-                && entry.after.iter().all(over)
-        };
-        let due: Vec<HookId> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| turn(entry))
-            .map(|(&id, _)| id)
-            .collect();
-        due.into_iter()
+        let ready = self.entries.ready(phase).into_iter();
+        ready
             .filter_map(|id| {
-                let entry = self.entries.get_mut(&id)?;
-                entry.state = State::Due;
-                Some((id, entry.work.as_ref()?.place()))
+                let place = self.entries.update(id, |entry| {
+                    entry.state = State::Due;
+                    entry.work.as_ref().map(Work::place)
+                })?;
+                Some((id, place?))
             })
             .collect()
     }
 
     fn begin(&mut self, id: HookId) -> Option<Begun> {
-        let entry = self.entries.get_mut(&id)?;
-        let work = entry.work.take()?;
-        let since = Instant::now();
-        let alive = Arc::new(());
-        let first_turn = matches!(work.place(), Place::Task);
-        entry.state = State::Running { since, first_turn };
-        entry.alive = Arc::downgrade(&alive);
-        Some(Begun {
-            name: entry.name.clone(),
-            work,
-            timeout: entry.timeout,
-            alive,
-        })
+        let begin = |entry: &mut Entry| {
+            let work = entry.work.take()?;
+            let since = Instant::now();
+            let alive = Arc::new(());
+            let first_turn = matches!(work.place(), Place::Task);
+            entry.state = State::Running { since, first_turn };
+            entry.alive = Arc::downgrade(&alive);
+            Some(Begun {
+                name: Arc::clone(&entry.name),
+                work,
+                timeout: entry.timeout,
+                alive,
+            })
+        };
+        self.entries.update(id, begin)?
     }
 
     /// A hook has been polled for the first time, and is not over.
     pub(super) fn had_its_turn(&mut self, id: HookId) {
-        if let Some(entry) = self.entries.get_mut(&id) {
+        self.entries.update(id, |entry| {
             if let State::Running { first_turn, .. } = &mut entry.state {
                 *first_turn = false;
             }
-        }
+        });
     }
 
     /// Whether hooks of `phase`, or of one before it, are due and have not had their first turn.
     pub(super) fn awaits_a_turn(&self, phase: Phase) -> bool {
-        self.entries.values().any(|entry| {
-            let waits = match entry.state {
-                State::Due => true,
-                State::Running { first_turn, .. } => first_turn,
-                State::Waiting | State::Over(_) => false,
-            };
-            waits && entry.phase <= phase
-        })
+        self.entries.awaits_a_turn(phase)
     }
 
     /// Takes no more hooks for `phase`.
@@ -321,13 +254,8 @@ impl Book {
     /// would be ended by nobody.
     pub(crate) fn expire(&mut self, phase: Phase) -> Vec<(HookId, Farewell)> {
         self.close(phase);
-        let entries = self.entries.iter();
-        let ended: Vec<HookId> = entries
-            .filter(|(_, entry)| entry.phase <= phase)
-            .map(|(&id, _)| id)
-            .collect();
-        ended
-            .into_iter()
+        let unfinished = self.entries.unfinished(phase).into_iter();
+        unfinished
             .filter_map(|id| Some((id, self.end(id, Outcome::Overran)?)))
             .collect()
     }
@@ -335,83 +263,26 @@ impl Book {
     /// Notes how a hook ended; what has not begun was not started. What came first stays: an overrun hook that still returns
     /// changes nothing.
     pub(super) fn end(&mut self, id: HookId, outcome: Outcome) -> Option<Farewell> {
-        let entry = self.entries.get_mut(&id)?;
-        let (since, outcome) = match entry.state {
-            State::Over(_) => return None,
-            State::Running { since, .. } => (Some(since), outcome),
-            State::Waiting | State::Due => (None, Outcome::NotStarted),
+        let end = |entry: &mut Entry| {
+            let (since, outcome) = match entry.state {
+                State::Over(_) => return None,
+                State::Running { since, .. } => (Some(since), outcome),
+                State::Waiting | State::Due => (None, Outcome::NotStarted),
+            };
+            let ended = Ended {
+                since,
+                took: since.map_or(Duration::ZERO, |since| since.elapsed()),
+                outcome,
+            };
+            entry.state = State::Over(ended.clone());
+            Some(Farewell {
+                name: Arc::clone(&entry.name),
+                phase: entry.phase,
+                ended,
+                work: entry.work.take(),
+            })
         };
-        let ended = Ended {
-            since,
-            took: since.map_or(Duration::ZERO, |since| since.elapsed()),
-            outcome,
-        };
-        entry.state = State::Over(ended.clone());
-        Some(Farewell {
-            name: entry.name.clone(),
-            phase: entry.phase,
-            ended,
-            work: entry.work.take(),
-        })
-    }
-}
-
-impl Entry {
-    const fn is_over(&self) -> bool {
-        matches!(self.state, State::Over(_))
-    }
-}
-
-/// The hooks of a coordinator that is gone. What they own is dropped with this, so not under the book's lock: it may come back
-/// there. In a lock, because the coordinator is `Sync`, and they are not.
-#[must_use]
-#[derive(Default)]
-pub(crate) struct NeverRun(std::sync::Mutex<Vec<(String, Work)>>);
-
-impl Drop for NeverRun {
-    fn drop(&mut self) {
-        let never_run = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for (name, work) in never_run.drain(..) {
-            work.discard(&name);
-        }
-    }
-}
-
-/// A hook that has just ended: what to log, and what to drop, once the lock is free.
-pub(crate) struct Farewell {
-    name: String,
-    phase: Phase,
-    ended: Ended,
-    /// That of a hook that never began.
-    work: Option<Work>,
-}
-
-impl Farewell {
-    #[cfg(all(test, lameduck_loom))]
-    pub(crate) const fn never_began(&self) -> bool {
-        self.work.is_some()
-    }
-
-    pub(super) fn say(self) {
-        let Farewell {
-            name,
-            phase,
-            ended,
-            work,
-        } = self;
-        let took_ms = ended.took.as_millis() as u64;
-        match ended.outcome {
-            Outcome::Done => {
-                tracing::debug!(target: "lameduck", hook = %name, %phase, took_ms, "hook done");
-            }
-            outcome => {
-                let outcome = plain::line(format_args!("{outcome}"), LONGEST_TEXT);
-                tracing::warn!(target: "lameduck", hook = %name, %phase, took_ms, "hook {outcome}");
-            }
-        }
-        if let Some(work) = work {
-            work.discard(&name);
-        }
+        self.entries.update(id, end)?
     }
 }
 

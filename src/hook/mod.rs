@@ -4,13 +4,16 @@
 //! hook and goes into the report; so does a panic when what it owns is dropped, or when its error is printed.
 
 mod book;
+mod entries;
+mod farewell;
 mod runner;
 mod work;
 
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use book::{Hooks, NeverRun};
+pub(crate) use book::Hooks;
+pub(crate) use farewell::NeverRun;
 pub(crate) use runner::Runner;
 pub(crate) use work::{Work, WorkFuture};
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinError, JoinSet, spawn_blocking, yield_now};
+use tokio::task::{self, AbortHandle, JoinError, JoinSet, spawn_blocking, yield_now};
 use tokio::time::timeout;
 
-use super::book::{Farewell, HookId, Hooks};
+use super::book::Hooks;
+use super::entries::HookId;
+use super::farewell::Farewell;
 use super::work::Place;
 use crate::phase::Phase;
 use crate::report::Outcome;
@@ -18,13 +20,15 @@ use crate::report::Outcome;
 /// How long hooks whose time is up are given to begin, in real time: the workers of a runtime that sleeps have to wake.
 const TURN: Duration = Duration::from_millis(5);
 
-/// How a hook's task ended; without an outcome if the hook never began.
-type Ended = (HookId, Option<Outcome>);
+/// A hook's task, and how it ended; without an outcome if the hook never began.
+type Ended = (task::Id, Option<Outcome>);
 
 /// Runs the hooks of one coordinator, phase by phase. Dropping it aborts those that run.
 pub(crate) struct Runner {
     hooks: Arc<Hooks>,
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<Option<Outcome>>,
+    /// Whose each task is.
+    owners: HashMap<task::Id, HookId>,
     aborts: HashMap<HookId, AbortHandle>,
 }
 
@@ -33,6 +37,7 @@ impl Runner {
         Runner {
             hooks,
             tasks: JoinSet::new(),
+            owners: HashMap::new(),
             aborts: HashMap::new(),
         }
     }
@@ -50,9 +55,9 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = &mut condition, if !holds => holds = true,
-                Some(ended) = self.tasks.join_next() => {
+                Some(ended) = self.tasks.join_next_with_id() => {
                     self.note(ended);
-                    // Many end together, and each look goes through all of them.
+                    // Many end together: one look for all of them.
                     self.note_ended();
                 }
                 () = self.hooks.changed.notified() => {}
@@ -86,7 +91,7 @@ impl Runner {
 
     /// Notes every hook that has ended by now.
     fn note_ended(&mut self) -> &Hooks {
-        while let Some(ended) = self.tasks.try_join_next() {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.note(ended);
         }
         &self.hooks
@@ -109,36 +114,26 @@ impl Runner {
         for (id, place) in due {
             let hooks = Arc::clone(&self.hooks);
             let abort = self.tasks.spawn(async move {
-                let outcome = match place {
+                match place {
                     Place::Task => in_its_task(&hooks, id).await,
                     Place::Thread => on_a_thread(hooks, id).await,
-                };
-                (id, outcome)
+                }
             });
+            self.owners.insert(abort.id(), id);
             self.aborts.insert(id, abort);
         }
     }
 
     fn note(&mut self, ended: Result<Ended, JoinError>) {
-        let (id, outcome) = match ended {
-            Ok(ended) => ended,
-            Err(error) => match self.whose(&error) {
-                Some(id) => (id, None),
-                // Aborted at its phase's end, and noted there.
-                None => return,
-            },
+        // A task without an outcome was cancelled with its runtime, or aborted at its phase's end and noted there.
+        let (task, outcome) = ended.unwrap_or_else(|error| (error.id(), None));
+        let Some(id) = self.owners.remove(&task) else {
+            return;
         };
         self.aborts.remove(&id);
         let outcome = outcome.unwrap_or(Outcome::Overran);
         let farewell = self.hooks.book().end(id, outcome);
         farewell.into_iter().for_each(Farewell::say);
-    }
-
-    /// The hook whose task was cancelled with its runtime.
-    fn whose(&self, error: &JoinError) -> Option<HookId> {
-        let mut aborts = self.aborts.iter();
-        let (id, _) = aborts.find(|(_, abort)| abort.id() == error.id())?;
-        Some(*id)
     }
 }
 

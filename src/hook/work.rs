@@ -27,7 +27,7 @@ pub(crate) enum Place {
 
 /// A hook that has begun.
 pub(crate) struct Begun {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) work: Work,
     pub(super) timeout: Option<Duration>,
     /// Dropped with the work: by a blocking one when it returns, whether or not it is waited for.
