@@ -2,6 +2,7 @@
 //!
 //! It answers one question, at the trigger: has LameDuck anything to wait for? What is not known counts as routed.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use crate::sync::{Mutex, MutexGuard};
@@ -21,7 +22,8 @@ struct State {
     probed: bool,
     /// A probe of ours has answered 200, or there is one whose answers are not seen (gRPC's).
     answered: bool,
-    not_ready: Vec<(u64, String)>,
+    /// Why, in the order in which it was said.
+    not_ready: BTreeMap<u64, String>,
     next: u64,
 }
 
@@ -61,19 +63,19 @@ impl Routing {
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
-        state.not_ready.push((id, why));
+        state.not_ready.insert(id, why);
         id
     }
 
     pub(crate) fn remove_not_ready(&self, id: u64) {
         let mut state = self.state();
-        state.not_ready.retain(|(held, _)| *held != id);
+        state.not_ready.remove(&id);
         state.look();
     }
 
     pub(crate) fn not_ready_because(&self) -> Vec<String> {
         let state = self.state();
-        state.not_ready.iter().map(|(_, why)| why.clone()).collect()
+        state.not_ready.values().cloned().collect()
     }
 
     /// Whether traffic can have been routed here. `reached` is whether a request has come, or somebody else's probe.
