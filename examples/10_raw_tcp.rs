@@ -14,7 +14,8 @@
 //! its own, when its client pauses. Every command that was begun is answered. The report says:
 //!
 //! ```text
-//! requests after T0: 212 served, 0 refused, 0 cut; last arrival T0+0.410 s
+//! requests after T0: 212 served, 0 refused; last arrival T0+0.410 s
+//! cut at the end of Close: 0 requests, tasks and guards
 //! connections after T0: 1 closed, 0 cut
 //! ```
 //!

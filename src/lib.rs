@@ -1,8 +1,8 @@
 //! Graceful shutdown for Rust services on Kubernetes.
 //!
-//! At SIGTERM a process goes on serving until traffic has moved away, drains what is in flight, closes its listener last,
-//! then its pools, and is gone before SIGKILL. It does so in five [`Phase`]s, each with a deadline that counts from the
-//! trigger.
+//! At SIGTERM a process goes on serving until traffic has moved away, drains what is in flight, closes its listener when its
+//! connections have ended, then its pools, and is gone before SIGKILL. It does so in five [`Phase`]s, each with a deadline that
+//! counts from T0, the moment of the trigger.
 //!
 //! # A service
 //!
@@ -89,9 +89,20 @@
 //! # }
 //! ```
 //!
-//! Its dependencies are this crate, `axum`, `tracing-subscriber`, and `tokio` with the features `macros`,
-//! `rt-multi-thread` and `time`. In the manifest the environment variable `TERMINATION_GRACE_PERIOD_SECONDS` repeats
-//! `terminationGracePeriodSeconds`, because nobody else tells a process how much time it has ([`PlanBuilder::env`]).
+//! ```console
+//! $ cargo add lameduck axum tracing-subscriber
+//! $ cargo add tokio --features macros,rt-multi-thread,time
+//! ```
+//!
+//! A process cannot read its pod's `terminationGracePeriodSeconds`, so the manifest repeats the number in an environment variable
+//! ([`PlanBuilder::env`]):
+//!
+//! ```yaml
+//! terminationGracePeriodSeconds: 30
+//! containers:
+//!   - name: shop
+//!     env: [{ name: TERMINATION_GRACE_PERIOD_SECONDS, value: "30" }]
+//! ```
 //!
 //! - **Hooks** run in their phase, once, each in a task of its own. [`ShutdownHandle::hook`] takes a closure that makes a future;
 //!   [`try_hook`](ShutdownHandle::try_hook) takes one that can fail, [`blocking_hook`](ShutdownHandle::blocking_hook) one that
@@ -99,17 +110,27 @@
 //! - **Tasks** are told to stop at the trigger, and waited for. A panic in one, or an error of a
 //!   [`try_task`](ShutdownHandle::try_task), triggers the shutdown.
 //! - **Guards** ([`ShutdownHandle::guard`]) keep the shutdown waiting for any other work.
-//! - **Requests** need nothing: [`serve`] and [`DrainLayer`] count them.
+//! - **Requests** that come through [`serve`] or [`DrainLayer`] are counted automatically.
+//! - **Readiness** stays 200 while the listener is open, also after SIGTERM: Kubernetes removes a terminating pod's endpoint whatever
+//!   readiness says, and sends traffic to it as a last resort when no other pod is left. For a balancer that probes by
+//!   itself mount [`balancer`], which fails at T0.
+//! - **A trigger before `run`** is remembered, and its deadlines count: the phases begin when `run` is polled.
 //!
-//! What goes wrong during the shutdown goes into the [`Report`], and the other hooks run all the same.
-//! [`Report::exit_code`] is 0 when nothing was lost, and 3 otherwise.
+//! What goes wrong during the shutdown goes into the [`Report`], and the other hooks run all the same. A later SIGTERM changes nothing.
+//!
+//! | exit code | |
+//! |---|---|
+//! | 0 | clean |
+//! | 3 | something was cut, failed or overran, or a failure was the reason ([`Report::exit_code`]) |
+//! | 4 | the watchdog ended the process |
+//! | 130 | a second Ctrl-C at a terminal ended it at once |
 //!
 //! # The phases
 //!
 //! | phase | what happens | ends when | at the latest, with 30 s from SIGTERM to SIGKILL |
 //! |---|---|---|---|
 //! | [`LameDuck`](Phase::LameDuck) | everything is served while routing moves away; connections are asked to close, one by one; tasks are told | its time is up; at once where nothing can have been routed | 10 s |
-//! | [`Drain`](Phase::Drain) | requests, tasks and guards that began before it are waited for | none of them is left | 16.5 s |
+//! | [`Drain`](Phase::Drain) | requests, tasks and guards that began before it are waited for | none of them is left; at its deadline they may still go on, until the end of Close | 16.5 s |
 //! | [`Close`](Phase::Close) | connections end, then the listener closes | no connection is left | 23 s, or 28 s if no hook of Release needs the time; what is left is cut |
 //! | [`Release`](Phase::Release) | hooks close pools, brokers, caches | they have returned | 28 s |
 //! | [`Exit`](Phase::Exit) | hooks flush telemetry | they have returned | 29 s |
@@ -121,9 +142,9 @@
 //!
 //! # A test
 //!
-//! A test starts what the service starts, triggers a shutdown, and judges its report. [`Plan::immediate`] waits for nothing but
-//! work that is really there, and on tokio's paused clock (its feature `test-util`) not even for that. No signal is needed: do
-//! not call [`signal::listen`] in a test, because its watchdog would end the test's process.
+//! A test starts what the service starts, triggers a shutdown, and judges its report. [`Plan::immediate`] has no fixed waits. It still
+//! waits for work that is in flight; on tokio's paused clock (`cargo add --dev tokio --features test-util`) that takes no real time.
+//! No signal is needed: do not call [`signal::listen`] in a test, because its watchdog would end the test's process.
 //!
 //! ```
 //! # use std::error::Error;
@@ -167,6 +188,7 @@
 //!     let report = shutdown.run().await;
 //!
 //!     assert!(report.is_clean(), "{report}");
+//!     assert_eq!(report.cut, 0); // requests, tasks and guards; `report.traffic` has the requests that came after T0
 //!     let release = report.phase(Phase::Release).unwrap();
 //!     assert_eq!(release.hooks[0].name, "pool");
 //!     assert_eq!(release.hooks[0].outcome, Outcome::Done);
@@ -190,16 +212,32 @@
 //! }
 //! ```
 //!
-//! [`ShutdownHandle::moment`] gives a [`Moment`] without a connection, and it resolves to its [`Told`] in such a run. [`report`]
-//! shows how to get a report for code that judges one. [`Timeouts`] shows a test whose client runs outside the runtime.
+//! - `run` gives an `Arc<Report>`. A [`Report`] has no constructor; code that judges one is tested with a changed copy:
+//!   `let mut report = Report::clone(&report); report.cut = 3;`
+//! - [`ShutdownHandle::moment`] gives a [`Moment`] without a connection, and it resolves to its [`Told`] in such a run.
+//! - A test that opens a socket uses the real clock, or reads in a task of its own: a paused clock jumps to the deadline while an answer is
+//!   still in the kernel, and the connection counts as cut. [`Timeouts`] shows a test whose client runs outside the runtime.
 //!
 //! # The log
 //!
 //! Events have the target `lameduck`: the plan at the start, each phase, a hook that failed, what was left behind, and the report as
-//! one event with a field for each number. A filter that names crates has to name this one, too:
+//! one event with a field for each number. They are at `info`; what went wrong, and a report that is not clean, at `warn`. A filter that names crates has to name this one, too:
 //! `my_crate=debug,tower_http=debug,lameduck=info`. When the process ends and nobody hears the log, because there is no subscriber
 //! or because the filter hides even errors, the report's summary is written to standard error: one line, if [`signal::listen`] was
-//! called. `println!("{report}")` prints a timeline.
+//! called. `println!("{report}")` prints a timeline:
+//!
+//! ```text
+//! left in 1.557 s of 9.000 s, clean: SIGTERM
+//!   LameDuck T0+0.002 s to T0+0.003 s  completed
+//!   Drain    T0+0.003 s to T0+1.556 s  completed
+//!   Close    T0+1.556 s to T0+1.557 s  completed
+//!   Release  T0+1.557 s to T0+1.557 s  completed
+//!     hook `pool` done after 0.000 s
+//!   task `importer` done
+//!   requests after T0: 0 served, 0 refused; last arrival none
+//!   cut at the end of Close: 0 requests, tasks and guards
+//!   connections after T0: 1 closed, 0 cut
+//! ```
 //!
 //! While a shutdown runs, [`ShutdownHandle::progress`] follows it: its phases, and how much is in flight.
 //!

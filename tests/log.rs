@@ -69,7 +69,7 @@ async fn log_has_the_report_as_one_event_with_fields() {
     let fields = "reason=requested: deploy clean=false exit_code=3 took_ms=28000 budget_ms=30000 served=1 refused=0 cut=1 \
                   last_arrival_ms=0 per_second=1 connections_closed=0 connections_cut=0 long_told=0 long_cut=0 \
                   hooks_failed=1 tasks_failed=0";
-    let expected = format!("INFO lameduck: {summary} {fields}");
+    let expected = format!("WARN lameduck: {summary} {fields}");
     let lines = logged::lines();
     let reports: Vec<_> = lines.iter().filter(|it| it.contains("28.000 s")).collect();
     assert_eq!(reports, [&expected], "{lines:#?}");

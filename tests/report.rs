@@ -137,7 +137,8 @@ left in 3.500 s of 30.000 s, clean: requested: deploy
     hook `pool` done after 2.000 s
   Exit     T0+3.500 s to T0+3.500 s  completed
   task `importer` done
-  requests after T0: 0 served, 0 refused, 0 cut; last arrival none
+  requests after T0: 0 served, 0 refused; last arrival none
+  cut at the end of Close: 0 requests, tasks and guards
   connections after T0: 0 closed, 0 cut";
     assert_eq!(format!("\n{report}"), expected);
     assert_eq!(
@@ -159,7 +160,8 @@ async fn report_names_what_was_left_behind_in_eighty_columns() {
         "    left behind: guard `upload 7`, for 23.000 s",
         "    hook `pool` overran after 5.000 s",
         "  task `importer` overran",
-        "  requests after T0: 0 served, 0 refused, 2 cut; last arrival none",
+        "  requests after T0: 0 served, 0 refused; last arrival none",
+        "  cut at the end of Close: 2 requests, tasks and guards",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}");
     }

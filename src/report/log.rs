@@ -6,31 +6,40 @@ use super::{Outcome, Report};
 use crate::plain::{self, LONGEST_TEXT};
 
 impl Report {
-    /// Logs the report: its numbers at `info`, with the summary as message, its page at `debug`.
+    /// Logs the report: its numbers with the summary as message, at `info` if it is clean and at `warn` if not; its page at `debug`.
     pub(crate) fn log(&self, summary: &str) {
         let failed = |outcome: &Outcome| !outcome.is_done();
         let per_second: Vec<String> = self.traffic.per_second.iter().map(u64::to_string).collect();
         let per_second = (!per_second.is_empty()).then(|| per_second.join(" "));
-        tracing::info!(
-            target: "lameduck",
-            reason = %plain::line(format_args!("{}", self.reason), LONGEST_TEXT),
-            clean = self.is_clean(),
-            exit_code = self.code(),
-            took_ms = milliseconds(self.took),
-            budget_ms = milliseconds(self.budget),
-            served = self.traffic.served,
-            refused = self.traffic.refused,
-            cut = self.cut,
-            last_arrival_ms = self.traffic.last_arrival.map(milliseconds),
-            per_second = per_second.map(display),
-            connections_closed = self.connections.closed,
-            connections_cut = self.connections.cut,
-            long_told = self.long.told,
-            long_cut = self.long.cut,
-            hooks_failed = self.hooks().filter(|hook| failed(&hook.outcome)).count(),
-            tasks_failed = self.tasks.iter().filter(|task| failed(&task.outcome)).count(),
-            "{summary}"
-        );
+        // One event, whose level is a constant of its place.
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "lameduck",
+                    reason = %plain::line(format_args!("{}", self.reason), LONGEST_TEXT),
+                    clean = self.is_clean(),
+                    exit_code = self.code(),
+                    took_ms = milliseconds(self.took),
+                    budget_ms = milliseconds(self.budget),
+                    served = self.traffic.served,
+                    refused = self.traffic.refused,
+                    cut = self.cut,
+                    last_arrival_ms = self.traffic.last_arrival.map(milliseconds),
+                    per_second = per_second.map(display),
+                    connections_closed = self.connections.closed,
+                    connections_cut = self.connections.cut,
+                    long_told = self.long.told,
+                    long_cut = self.long.cut,
+                    hooks_failed = self.hooks().filter(|hook| failed(&hook.outcome)).count(),
+                    tasks_failed = self.tasks.iter().filter(|task| failed(&task.outcome)).count(),
+                    "{summary}"
+                )
+            };
+        }
+        match self.is_clean() {
+            true => event!(info),
+            false => event!(warn),
+        }
         if tracing::enabled!(target: "lameduck", tracing::Level::DEBUG) {
             for line in self.to_string().lines() {
                 tracing::debug!(target: "lameduck", "{line}");

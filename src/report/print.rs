@@ -71,10 +71,9 @@ impl fmt::Display for Report {
         line(
             f,
             format_args!(
-                "  requests after T0: {} served, {} refused, {} cut; last arrival {}",
+                "  requests after T0: {} served, {} refused; last arrival {}",
                 self.traffic.served,
                 self.traffic.refused,
-                self.cut,
                 self.traffic
                     .last_arrival
                     .map_or_else(|| "none".to_owned(), |at| format!("T0+{}", Seconds(at))),
@@ -84,6 +83,11 @@ impl fmt::Display for Report {
             let each: Vec<String> = self.traffic.per_second.iter().map(u64::to_string).collect();
             line(f, format_args!("  a second from T0 on: {}", each.join(" ")))?;
         }
+        let cut = self.cut;
+        line(
+            f,
+            format_args!("  cut at the end of Close: {cut} requests, tasks and guards"),
+        )?;
         write!(
             f,
             "  connections after T0: {} closed, {} cut",
