@@ -221,6 +221,31 @@ async fn a_handler_that_asks_for_its_moment_ends_its_stream_with_its_own_status(
     assert_all_told(&report, 1);
 }
 
+// tonic passes the extensions of HTTP's request on.
+#[tokio::test(start_paused = true)]
+async fn a_spawned_handler_ends_its_stream_at_its_moment_if_its_request_carries_a_context() {
+    for carries in [false, true] {
+        let marked = Marked::BySpawnedHandlers { carries };
+        let mut server = Server::start(cluster(), marked).await;
+        let opened = server.client().await.listen("LeaveAtMoment").await;
+        if !carries {
+            assert_eq!(opened.unwrap_err().message(), "no moment");
+            continue;
+        }
+        let mut messages = opened.unwrap();
+        let call = server.call().await;
+        call.feed.send(Ok("hello".to_owned())).unwrap();
+
+        let report = soon(server.begin()).await.unwrap();
+        let (received, end) = rest(&mut messages).await;
+
+        assert_eq!(received, ["hello"]);
+        assert_eq!(end.code(), Code::Aborted, "{end:?}");
+        assert!(about(took(&report, Phase::Drain), Duration::ZERO));
+        assert_all_told(&report, 1);
+    }
+}
+
 // Case 50. It needs no mark, for it is over before anybody has waited for it in vain.
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_asks_for_drain_ends_its_stream_with_its_own_status() {
@@ -498,6 +523,8 @@ enum Marked {
     AndLeftAlone,
     /// Those handlers that know: `Talk` and `LeaveAtMoment`.
     ByHandlers,
+    /// The same handlers, each in a task of its own; `carries` says whether their requests carry a context.
+    BySpawnedHandlers { carries: bool },
 }
 
 /// A server of ours with [`Rooms`].
@@ -515,9 +542,16 @@ impl Server {
         let shutdown = shutdown.seed(7);
         let handle = shutdown.handle();
         let (begun, calls) = mpsc::unbounded_channel();
-        let rooms = Rooms { begun };
+        let rooms = Rooms {
+            begun,
+            spawns: matches!(marked, Marked::BySpawnedHandlers { .. }),
+        };
+        let mut server = lameduck::Server::new(&handle);
+        if let Marked::BySpawnedHandlers { carries: true } = marked {
+            server = server.context_in_extensions();
+        }
         let routes = match marked {
-            Marked::ByHandlers => Routes::new(rooms),
+            Marked::ByHandlers | Marked::BySpawnedHandlers { .. } => Routes::new(rooms),
             Marked::ByLayer | Marked::AndLeftAlone => {
                 let mark = match marked {
                     Marked::AndLeftAlone => LongLived::new(),
@@ -530,7 +564,7 @@ impl Server {
         };
         let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        lameduck::serve(listener, routes, &handle);
+        server.serve(listener, routes);
         while !handle.not_ready_because().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -636,6 +670,8 @@ struct Call {
 #[derive(Clone)]
 struct Rooms {
     begun: mpsc::UnboundedSender<Call>,
+    /// Whether its handlers run in tasks of their own.
+    spawns: bool,
 }
 
 type Messages = BoxStream<'static, Result<String, Status>>;
@@ -689,8 +725,9 @@ impl Rooms {
     }
 
     /// Says by asking that it lasts, and ends by itself.
-    async fn leave_at_moment(self, _: Request<String>) -> Result<Response<Messages>, Status> {
-        let moment = Moment::current().expect("served by lameduck");
+    async fn leave_at_moment(self, call: Request<String>) -> Result<Response<Messages>, Status> {
+        let moment = Moment::of(call.extensions());
+        let moment = moment.ok_or_else(|| Status::internal("no moment"))?;
         let next = async |state: Option<(Messages, Moment)>| {
             let (mut messages, mut moment) = state?;
             tokio::select! {
@@ -730,7 +767,8 @@ impl Service<http::Request<Body>> for Rooms {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let rooms = self.clone();
-        Box::pin(async move {
+        let spawns = self.spawns;
+        let answer = async move {
             let mut grpc = tonic::server::Grpc::new(codec());
             let response = match method(request.uri()) {
                 "Greet" => {
@@ -765,6 +803,10 @@ impl Service<http::Request<Body>> for Rooms {
                 other => Status::unimplemented(other).into_http(),
             };
             Ok(response)
-        })
+        };
+        match spawns {
+            true => Box::pin(async { tokio::spawn(answer).await.unwrap() }),
+            false => Box::pin(answer),
+        }
     }
 }

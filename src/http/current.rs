@@ -131,14 +131,35 @@ impl Current {
         Current::say(Said::PROBE);
     }
 
+    /// Somebody has asked for its moment by way of a request's extensions. Says so of the request that is handled on this
+    /// thread, if it counts the same.
+    pub(crate) fn asked(tracker: Tracker, lot: u64) {
+        let Some(current) = current().filter(|it| it.tracker == tracker) else {
+            return;
+        };
+        current.drawn(current.lot.unwrap_or(lot));
+    }
+
+    /// Its moment is known, and it lasts.
+    fn drawn(mut self, lot: u64) {
+        // All that belongs to one request has one moment.
+        self.lot = Some(lot);
+        CURRENT.with(|place| place.request.set(Some(self)));
+        Current::mark_lasting();
+    }
+
     pub(crate) fn shared(self) -> Option<Arc<Shared>> {
         self.tracker.owner()?.downcast().ok()
     }
 
+    /// The lot, if it is known: its own, or that of the request around it on this thread.
+    pub(crate) fn lot(self) -> Option<u64> {
+        self.within(current()).lot
+    }
+
     pub(crate) fn moment(self) -> Option<Moment> {
         let shared = self.shared()?;
-        let lot = self.within(current()).lot;
-        let lot = lot.unwrap_or_else(|| shared.draws.next());
+        let lot = self.lot().unwrap_or_else(|| shared.draws.next());
         Some(Moment::new(shared, lot))
     }
 }
@@ -191,7 +212,9 @@ impl ShutdownHandle {
     /// In a handler, and where its response's body is made, the handle of the server or the [`DrainLayer`](crate::DrainLayer)
     /// that the request came through.
     ///
-    /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
+    /// `None` elsewhere. It cannot follow a request into a task that somebody spawned: where a handler spawns one, ask before
+    /// and move the handle in; where a middleware spawns the handler, use [`ShutdownHandle::of`] and the setting
+    /// `context_in_extensions` of the server or the layer.
     #[must_use]
     pub fn current() -> Option<Self> {
         let shared = current()?.shared()?;
@@ -206,15 +229,14 @@ impl Moment {
     /// Who asks says that the request lasts, as [`LongLived`](crate::LongLived) does: it keeps Close waiting and not Drain,
     /// which would be over before the moment comes.
     ///
-    /// `None` elsewhere, so also in a task that a handler spawned: ask before, and move it in.
+    /// `None` elsewhere. It cannot follow a request into a task that somebody spawned: where a handler spawns one, ask before
+    /// and move the moment in; where a middleware spawns the handler, use [`Moment::of`] and the setting
+    /// `context_in_extensions` of the server or the layer.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let mut current = current()?;
+        let current = current()?;
         let moment = current.moment()?;
-        // All that belongs to one request has one moment.
-        current.lot = Some(moment.lot());
-        CURRENT.with(|place| place.request.set(Some(current)));
-        Current::mark_lasting();
+        current.drawn(moment.lot());
         Some(moment)
     }
 }

@@ -4,10 +4,12 @@
 //! - `connection` is one connection, the hyper side.
 //! - `server` accepts connections and serves them.
 //! - `probe` answers whoever asks how the process is.
-//! - `current` is the request that is being handled, for handlers that ask.
+//! - `current` is the request that is being handled, for handlers that ask; `context` is what such a request carries in its
+//!   extensions, where it was asked for.
 
 #[cfg(feature = "hyper")]
 pub(crate) mod connection;
+pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod probe;
 pub(crate) mod request;

@@ -1,4 +1,4 @@
-//! axum's extractors: what [`ShutdownHandle::current`] and [`Moment::current`] give, as arguments of a handler.
+//! axum's extractors: what [`ShutdownHandle::of`] and [`Moment::of`] give, as arguments of a handler.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,50 +12,58 @@ use http::request::Parts;
 use crate::handle::ShutdownHandle;
 use crate::long_lived::Moment;
 
-/// Gives [`Moment::current`]. `Option<Moment>` is for a handler that is also used under a server that knows nothing of the
+/// Gives [`Moment::of`] the request. `Option<Moment>` is for a handler that is also used under a server that knows nothing of the
 /// shutdown.
 impl<S: Sync> FromRequestParts<S> for Moment {
     type Rejection = NotServed;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, NotServed> {
-        Moment::current().ok_or(NotServed(()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotServed> {
+        Moment::of(&parts.extensions).ok_or(NotServed(()))
     }
 }
 
 impl<S: Sync> OptionalFromRequestParts<S> for Moment {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(Moment::current())
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(Moment::of(&parts.extensions))
     }
 }
 
-/// Gives [`ShutdownHandle::current`]. `Option<ShutdownHandle>` is for a handler that is also used under a server that knows
+/// Gives [`ShutdownHandle::of`] the request. `Option<ShutdownHandle>` is for a handler that is also used under a server that knows
 /// nothing of the shutdown.
 impl<S: Sync> FromRequestParts<S> for ShutdownHandle {
     type Rejection = NotServed;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, NotServed> {
-        ShutdownHandle::current().ok_or(NotServed(()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotServed> {
+        ShutdownHandle::of(&parts.extensions).ok_or(NotServed(()))
     }
 }
 
 impl<S: Sync> OptionalFromRequestParts<S> for ShutdownHandle {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(ShutdownHandle::current())
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(ShutdownHandle::of(&parts.extensions))
     }
 }
 
-/// The request came neither through a server of ours nor through a [`DrainLayer`](crate::DrainLayer), or its coordinator is
-/// gone: 500, because that is a mistake in the service.
+/// Nothing is known of the request: 500, because that is a mistake in the service.
+///
+/// - The request came neither through a server of ours nor through a [`DrainLayer`](crate::DrainLayer), or
+/// - its handler runs in a task of its own, which a middleware has spawned, say: then set `context_in_extensions` on the
+///   server or the layer ([`Server`](crate::Server::context_in_extensions),
+///   [`DrainLayer`](crate::DrainLayer::context_in_extensions)), or
+/// - the coordinator is gone.
 #[derive(Debug)]
 pub struct NotServed(());
 
 impl fmt::Display for NotServed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this request came neither through a server of lameduck nor through its layer")
+        f.write_str(
+            "lameduck does not know this request: either it came neither through a server of lameduck nor through its layer, \
+             or its handler runs in another task; for that, set `context_in_extensions` on the server or the layer",
+        )
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) struct Connection {
     ends: Option<[SocketAddr; 2]>,
     pub(crate) names: RequestNames,
     pub(crate) upgrades: RefuseUpgrades,
+    pub(crate) carries: bool,
 }
 
 /// What changes in a connection's life. Locked by the connection's own task, by its requests where they run in other tasks, by
@@ -113,7 +114,10 @@ impl Connection {
     ) -> Self {
         // Copied: a request would have to ask for them.
         let Terms {
-            names, upgrades, ..
+            names,
+            upgrades,
+            carries,
+            ..
         } = *home.terms();
         let since = Instant::now();
         Connection {
@@ -133,6 +137,7 @@ impl Connection {
             ends,
             names,
             upgrades,
+            carries,
         }
     }
 

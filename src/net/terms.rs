@@ -9,6 +9,8 @@ pub(crate) struct Terms {
     pub(crate) names: RequestNames,
     pub(crate) timeouts: Timeouts,
     pub(crate) upgrades: RefuseUpgrades,
+    /// Whether a request's context is put into its extensions.
+    pub(crate) carries: bool,
 }
 
 impl Default for Terms {
@@ -23,6 +25,7 @@ impl From<Timeouts> for Terms {
             names: RequestNames::default(),
             timeouts,
             upgrades: RefuseUpgrades::default(),
+            carries: false,
         }
     }
 }

@@ -19,6 +19,8 @@ mod accept_errors;
 mod admin;
 mod bounds;
 mod connection_header;
+#[cfg(feature = "axum")]
+mod context;
 mod events;
 mod goaway;
 mod group;

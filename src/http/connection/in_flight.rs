@@ -6,11 +6,12 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Body;
 
 use super::upgrades;
+use crate::http::context::{Counted, Namer, Stake};
 use crate::http::current::{Current, Heard};
 use crate::http::request::{
-    Arrival, Fate, Hold, is_http1, keep_for_close, leaves_http, retry_after, say_close, unavailable,
+    Arrival, Fate, Hold, is_http1, leaves_http, retry_after, say_close, unavailable,
 };
-use crate::in_flight::{Class, Generation, Ticket};
+use crate::in_flight::{Class, Generation};
 use crate::net::connection::Connection;
 use crate::net::exit::Exit;
 use crate::net::requests::{Framing, Head, Named, Place};
@@ -24,10 +25,8 @@ pub(crate) struct InFlight {
     connect: bool,
     /// What is still to be noted of its arrival.
     arrival: Arrival,
-    /// Whether `ticket` is one that Close waits for.
-    lasts: bool,
     state: Arc<Connection>,
-    ticket: Option<Ticket>,
+    counted: Counted,
 }
 
 impl InFlight {
@@ -40,20 +39,19 @@ impl InFlight {
             version: None,
             connect: false,
             arrival: Arrival::Nothing,
-            lasts: false,
             state: Arc::clone(state),
-            ticket: None,
+            counted: Counted::Alone(Stake::new(None)),
         }
     }
 
     /// Counts and names it, before it is passed on. `false` when it comes too late.
     #[inline]
-    pub(crate) fn admit<B: Body>(&mut self, request: &Request<B>) -> bool {
+    pub(crate) fn admit<B: Body>(&mut self, request: &mut Request<B>) -> bool {
         self.version.is_some() || self.admit_now(request)
     }
 
     #[inline(always)]
-    fn admit_now<B: Body>(&mut self, request: &Request<B>) -> bool {
+    fn admit_now<B: Body>(&mut self, request: &mut Request<B>) -> bool {
         self.version = Some(request.version());
         self.connect = *request.method() == Method::CONNECT;
         let generation = self.count(request);
@@ -68,7 +66,24 @@ impl InFlight {
             false => request.framing(),
         };
         self.place = self.state.begin(named, body);
+        if self.state.carries && generation.is_some() {
+            self.carry(request);
+        }
         generation.is_some()
+    }
+
+    /// Puts a context into the request's extensions.
+    #[cold]
+    fn carry<B>(&mut self, request: &mut Request<B>) {
+        let state = &self.state;
+        let tracker = state.handle.shared.tracker();
+        let namer = self.place.map(|place| {
+            let namer: Arc<dyn Namer> = Arc::clone(state) as _;
+            (namer, place)
+        });
+        let extensions = request.extensions_mut();
+        self.counted
+            .share(tracker, Some(state.lot), namer, extensions);
     }
 
     /// Takes its ticket. `None` when it comes too late.
@@ -79,7 +94,7 @@ impl InFlight {
         }
         let tracker = self.state.handle.shared.tracker();
         let (ticket, generation) = tracker.take_dated(Class::Work)?;
-        self.ticket = Some(ticket);
+        self.counted = Counted::Alone(Stake::new(Some(ticket)));
         if tracker.minds_arrivals() {
             if self.state.upgrades.refuse(tracker.stage()) && upgrades::is_asked_for(request) {
                 return None;
@@ -151,12 +166,15 @@ impl Hold for InFlight {
     }
 
     fn keep_for_close(&mut self) -> bool {
-        if !self.lasts {
-            self.state.lasts(self.place);
-            let tracker = self.state.handle.shared.tracker();
-            self.lasts = keep_for_close(tracker, &mut self.ticket);
-        }
-        self.lasts
+        self.state.lasts(self.place);
+        let tracker = self.state.handle.shared.tracker();
+        self.counted.keep_for_close(tracker)
+    }
+}
+
+impl Namer for Connection {
+    fn lasts(&self, request: Place) {
+        Connection::lasts(self, Some(request));
     }
 }
 
@@ -166,6 +184,7 @@ impl Drop for InFlight {
         if self.version.is_none() {
             self.state.begin(None, Framing::Empty);
         }
+        self.counted.unname();
         self.state.finish(self.place);
     }
 }
@@ -185,11 +204,11 @@ mod tests {
         let group = Group::new(&handle, true, Terms::default());
         let state = group.open("peer").unwrap();
         let seen = || (handle.in_flight(), state.life().requests.iter().count());
-        let request = Request::new(String::new());
+        let mut request = Request::new(String::new());
 
         let mut in_flight = InFlight::new(&state);
-        assert!(in_flight.admit(&request));
-        assert!(in_flight.admit(&request));
+        assert!(in_flight.admit(&mut request));
+        assert!(in_flight.admit(&mut request));
         assert_eq!(seen(), (1, 1));
 
         drop(in_flight);

@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use super::arrival::Arrival;
 use super::ending::Fate;
-use super::long::{fate, keep_for_close, lasts};
+use super::long::{fate, lasts};
+use crate::http::context::{Counted, Stake};
 use crate::http::current::{Current, Heard};
 use crate::in_flight::{Ticket, Tracker};
 
@@ -48,10 +49,7 @@ pub struct RequestGuard {
     lot: Option<u64>,
     /// What is still to be noted of its arrival.
     arrival: Arrival,
-    /// Whether `ticket` is one that Close waits for.
-    lasts: bool,
-    /// `None` for an exempt request.
-    ticket: Option<Ticket>,
+    counted: Counted,
 }
 
 impl RequestGuard {
@@ -66,9 +64,15 @@ impl RequestGuard {
             version: request.version(),
             connect: *request.method() == Method::CONNECT,
             lot: None,
-            lasts: false,
-            ticket,
+            counted: Counted::Alone(Stake::new(ticket)),
         }
+    }
+
+    /// Puts a context into the request's extensions.
+    #[cold]
+    pub(super) fn carry<B>(&mut self, request: &mut Request<B>) {
+        let extensions = request.extensions_mut();
+        self.counted.share(self.tracker, None, None, extensions);
     }
 
     /// The service has been called, and has said this; its future has not been polled.
@@ -82,6 +86,7 @@ impl RequestGuard {
     #[cold]
     fn heard(&mut self, heard: Heard) {
         self.lot = heard.lot();
+        self.counted.set_lot(self.lot);
         if heard.is_probe() {
             self.arrival = Arrival::Nothing;
         }
@@ -97,7 +102,7 @@ impl Hold for RequestGuard {
 
     #[inline]
     fn current(&self) -> Current {
-        Current::new(self.tracker, self.lot)
+        Current::new(self.tracker, self.lot.or_else(|| self.counted.lot()))
     }
 
     #[inline]
@@ -118,10 +123,7 @@ impl Hold for RequestGuard {
     }
 
     fn keep_for_close(&mut self) -> bool {
-        if !self.lasts {
-            self.lasts = keep_for_close(self.tracker, &mut self.ticket);
-        }
-        self.lasts
+        self.counted.keep_for_close(self.tracker)
     }
 }
 

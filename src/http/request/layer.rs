@@ -64,6 +64,7 @@ impl DrainLayer {
         DrainLayer {
             rules: Rules {
                 tracker: handle.shared.tracker(),
+                carry: false,
                 exempt: |_| false,
                 reject: |_, retry_after| unavailable(retry_after),
             },
@@ -83,10 +84,25 @@ impl<E, R> DrainLayer<E, R> {
         DrainLayer {
             rules: Rules {
                 tracker: self.rules.tracker,
+                carry: self.rules.carry,
                 exempt,
                 reject: self.rules.reject,
             },
         }
+    }
+
+    /// Puts a context into the extensions of each request, for handlers that run in a task of their own: where a middleware
+    /// spawns them, or in a `LocalSet`; and for services that tower's `Buffer` calls. There it is found by [`Moment::of`],
+    /// [`ShutdownHandle::of`] and axum's extractors, and what [`LongLivedLayer`](crate::layer::LongLivedLayer) marks lasts.
+    ///
+    /// Off by default, because it costs each request some allocations. With several layers of one coordinator, or a layer under
+    /// [`Server`](crate::Server), set it on each: whoever counts the request without it does not learn that it lasts.
+    ///
+    /// [`Moment::of`]: crate::Moment::of
+    #[must_use]
+    pub fn context_in_extensions(mut self) -> Self {
+        self.rules.carry = true;
+        self
     }
 
     /// Makes the answer to a request that comes too late, instead of 503 with `Retry-After` (RFC 9110, sections 15.6.4 and
@@ -100,6 +116,7 @@ impl<E, R> DrainLayer<E, R> {
         DrainLayer {
             rules: Rules {
                 tracker: self.rules.tracker,
+                carry: self.rules.carry,
                 exempt: self.rules.exempt,
                 reject,
             },

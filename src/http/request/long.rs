@@ -5,7 +5,6 @@ use http::{HeaderMap, Response};
 
 use super::ending::{Ending, Fate, How};
 use crate::http::current::Current;
-use crate::in_flight::{Class, Ticket, Tracker};
 use crate::shared::Shared;
 
 /// Marks a response that lasts: put it into the response's extensions, or let a [`LongLivedLayer`](crate::layer::LongLivedLayer) do it.
@@ -63,21 +62,6 @@ impl LongLived {
         self.ended = true;
         self
     }
-}
-
-/// Moves the ticket of what lasts from what Drain waits for to what Close waits for. Whether that was done: an exempt request
-/// has none, and in Release there is nothing to move to.
-#[cold]
-pub(crate) fn keep_for_close(tracker: Tracker, ticket: &mut Option<Ticket>) -> bool {
-    if ticket.is_none() {
-        return false;
-    }
-    // Taken before the other is dropped, so it is counted at any time.
-    let Some(long) = tracker.take(Class::Long) else {
-        return false;
-    };
-    *ticket = Some(long);
-    true
 }
 
 /// How the body of a response that lasts ends.

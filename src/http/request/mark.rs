@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::long::LongLived;
 use super::rules::{Exempt, RequestHead};
-use crate::http::current::Current;
+use crate::http::context::mark_lasting;
 
 /// Marks the requests of a route as [`LongLived`], from their beginning: a [`tower_layer::Layer`] for where the handler is
 /// somebody else's.
@@ -103,7 +103,7 @@ where
         let marked = (self.layer.when)(RequestHead::from(&request));
         if marked {
             // From its beginning: the response of a call whose client streams comes at its end.
-            Current::mark_lasting();
+            mark_lasting(request.extensions());
         }
         LongLivedFuture {
             mark: marked.then_some(self.layer.mark),

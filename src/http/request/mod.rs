@@ -30,5 +30,4 @@ pub(crate) use {
     arrival::Arrival,
     ending::Fate,
     hold::{Hold, is_http1, leaves_http, say_close},
-    long::keep_for_close,
 };

@@ -20,6 +20,8 @@ pub(super) type Reject = fn(RequestHead<'_>, Duration) -> Response<()>;
 #[derive(Clone)]
 pub(super) struct Rules<E, R> {
     pub(super) tracker: Tracker,
+    /// Whether a request's context is put into its extensions.
+    pub(super) carry: bool,
     pub(super) exempt: E,
     pub(super) reject: R,
 }

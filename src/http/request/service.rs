@@ -42,7 +42,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let tracker = self.rules.tracker;
         let exempt = (self.rules.exempt)(RequestHead::from(&request));
         // Taken before the inner call: a service that does work in `call` is already in flight.
@@ -62,6 +62,9 @@ where
             ticket
         };
         let mut guard = RequestGuard::new(tracker, &request, ticket);
+        if self.rules.carry {
+            guard.carry(&mut request);
+        }
         // A service may ask in `call` already.
         let entered = guard.current().enter();
         let response = self.inner.call(request);

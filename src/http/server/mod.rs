@@ -55,6 +55,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | timeouts | those of [`Timeouts`] |
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
 /// | upgrades during the shutdown | accepted |
+/// | a request's context in its extensions | no |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer, and with extended CONNECT (WebSockets over HTTP/2) |
 #[must_use = "it serves only when `serve` is called"]
 pub struct Server<X = (), H = ()> {
@@ -213,6 +214,37 @@ impl<X, H> Server<X, H> {
     /// that nobody took out of rotation may be the only one that its clients reach.
     pub fn refuse_upgrades_from(mut self, phase: Phase) -> Self {
         self.terms.upgrades = RefuseUpgrades::from(phase);
+        self
+    }
+
+    /// Puts a context into the extensions of each request, for handlers that run in a task of their own: where a middleware
+    /// spawns them, or in a `LocalSet`; and for services that tower's `Buffer` calls. There it is found by [`Moment::of`],
+    /// [`ShutdownHandle::of`] and axum's extractors, and what [`LongLivedLayer`](crate::layer::LongLivedLayer) marks lasts.
+    ///
+    /// ```no_run
+    /// # use axum::{Router, extract::Request, http::StatusCode, middleware::{Next, from_fn}, response::Response};
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # async fn example(app: Router, handle: ShutdownHandle) -> std::io::Result<()> {
+    /// /// A client that goes away does not cancel its handler.
+    /// async fn spawned(request: Request, next: Next) -> Result<Response, StatusCode> {
+    ///     let handler = tokio::spawn(next.run(request));
+    ///     handler.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+    /// }
+    ///
+    /// Server::new(&handle)
+    ///     .context_in_extensions()
+    ///     .serve(lameduck::bind("0.0.0.0:3000").await?, app.layer(from_fn(spawned)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Off by default, because it costs each request some allocations. A request is in flight until its response is over or its
+    /// client is gone, wherever its handler runs: a handler that goes on after that takes a
+    /// [`guard`](ShutdownHandle::guard).
+    ///
+    /// [`Moment::of`]: crate::Moment::of
+    pub fn context_in_extensions(mut self) -> Self {
+        self.terms.carries = true;
         self
     }
 
