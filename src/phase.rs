@@ -71,6 +71,12 @@ impl Phase {
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
+
+    /// Whether it has begun by this stage: 0 in normal service, then one more with each phase.
+    #[cfg(any(feature = "tower", feature = "net"))]
+    pub(crate) const fn has_begun(self, stage: u8) -> bool {
+        stage as usize > self.index()
+    }
 }
 
 impl fmt::Display for Phase {

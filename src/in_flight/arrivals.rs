@@ -9,12 +9,21 @@ pub(crate) struct Arrivals {
     pub(super) since: Option<Instant>,
     pub(crate) served: u64,
     pub(crate) refused: u64,
+    /// When the last one came that was served.
     pub(crate) last: Option<Instant>,
+    /// When the last one came that was refused.
+    pub(super) last_refused: Option<Instant>,
     /// How many of `served` came in each second.
     pub(crate) per_second: Vec<u64>,
 }
 
 impl Arrivals {
+    #[cfg(any(feature = "tower", feature = "net"))]
+    pub(super) fn refused(&mut self, now: Instant) {
+        self.refused += 1;
+        self.last_refused = Some(now);
+    }
+
     #[cfg(any(feature = "tower", feature = "net"))]
     pub(super) fn served(&mut self, now: Instant) {
         /// Whoever comes later is in `served` only.

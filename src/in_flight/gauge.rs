@@ -160,7 +160,7 @@ impl Tracker {
     #[cfg(any(feature = "tower", feature = "net"))]
     pub(crate) fn refused(self) {
         if self.stage() != FINISHED {
-            self.gauge.arrivals().refused += 1;
+            self.gauge.arrivals().refused(Instant::now());
         }
     }
 }
@@ -313,9 +313,10 @@ impl GaugeOwner {
         self.0.gauge.arrivals().clone()
     }
 
-    /// When the last of them arrived.
+    /// When the last of them arrived, served or refused.
     pub(crate) fn last_arrival(&self) -> Option<Instant> {
-        self.0.gauge.arrivals().last
+        let arrivals = self.0.gauge.arrivals();
+        arrivals.last.max(arrivals.last_refused)
     }
 
     /// The seconds of [`Arrivals`] count from here.

@@ -11,7 +11,7 @@ use super::delivery;
 use super::exit::{EndReading, Exit, Leave, Look, Pong, Protocol};
 use super::peer::Peer;
 use super::requests::{Framing, Named, Place, Requests};
-use super::terms::{RefuseUpgrades, RequestNames, Terms};
+use super::terms::{Refusals, RequestNames, Terms};
 use super::timeouts::Timeouts;
 use crate::handle::ShutdownHandle;
 use crate::in_flight::Ticket;
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     /// The two ends of its socket, where Linux can be asked about it.
     ends: Option<[SocketAddr; 2]>,
     pub(crate) names: RequestNames,
-    pub(crate) upgrades: RefuseUpgrades,
+    pub(crate) refusals: Refusals,
     pub(crate) carries: bool,
 }
 
@@ -115,7 +115,7 @@ impl Connection {
         // Copied: a request would have to ask for them.
         let Terms {
             names,
-            upgrades,
+            refusals,
             carries,
             ..
         } = *home.terms();
@@ -136,7 +136,7 @@ impl Connection {
             peer,
             ends,
             names,
-            upgrades,
+            refusals,
             carries,
         }
     }

@@ -8,7 +8,7 @@ use crate::phase::Phase;
 pub(crate) struct Terms {
     pub(crate) names: RequestNames,
     pub(crate) timeouts: Timeouts,
-    pub(crate) upgrades: RefuseUpgrades,
+    pub(crate) refusals: Refusals,
     /// Whether a request's context is put into its extensions.
     pub(crate) carries: bool,
 }
@@ -24,7 +24,7 @@ impl From<Timeouts> for Terms {
         Terms {
             names: RequestNames::default(),
             timeouts,
-            upgrades: RefuseUpgrades::default(),
+            refusals: Refusals::default(),
             carries: false,
         }
     }
@@ -43,18 +43,17 @@ pub enum RequestNames {
     Off,
 }
 
-/// From which phase on upgrades are refused; by default in none.
+/// From which phase on what is refused while the listener is open; by default in none.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RefuseUpgrades(Option<Phase>);
+pub(crate) struct Refusals {
+    pub(crate) requests: Option<Phase>,
+    pub(crate) upgrades: Option<Phase>,
+}
 
-impl RefuseUpgrades {
-    pub(crate) const fn from(phase: Phase) -> Self {
-        RefuseUpgrades(Some(phase))
-    }
-
-    /// Whether they are refused in this stage of a shutdown.
-    pub(crate) fn refuse(self, stage: Stage) -> bool {
-        self.0
-            .is_some_and(|phase| usize::from(stage) > phase.index())
+impl Refusals {
+    /// Whether a request is refused in this stage of a shutdown.
+    pub(crate) fn refuse(self, stage: Stage, is_upgrade: impl FnOnce() -> bool) -> bool {
+        let begun = |from: Option<Phase>| from.is_some_and(|phase| phase.has_begun(stage));
+        begun(self.requests) || (begun(self.upgrades) && is_upgrade())
     }
 }

@@ -261,8 +261,9 @@ pub enum Kind {
 pub struct Traffic {
     /// How many were passed on to the application.
     pub served: u64,
-    /// How many were refused: they came in Release or later, or asked for an upgrade that is refused by then
-    /// ([`Server::refuse_upgrades_from`](crate::Server::refuse_upgrades_from)).
+    /// How many were refused: they came in Release or later, or in a phase from which requests are refused
+    /// ([`Server::refuse_from`](crate::Server::refuse_from), [`DrainLayer::refuse_from`](crate::DrainLayer::refuse_from)) or
+    /// upgrades are ([`Server::refuse_upgrades_from`](crate::Server::refuse_upgrades_from)).
     pub refused: u64,
     /// When the last one was passed on, counted from T0.
     pub last_arrival: Option<Duration>,

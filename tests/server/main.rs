@@ -35,6 +35,7 @@ mod listener;
 mod names;
 mod panics;
 mod races;
+mod refusals;
 mod request_bodies;
 mod runtime;
 mod service;

@@ -96,10 +96,11 @@ impl InFlight {
         let (ticket, generation) = tracker.take_dated(Class::Work)?;
         self.counted = Counted::Alone(Stake::new(Some(ticket)));
         if tracker.minds_arrivals() {
-            if self.state.upgrades.refuse(tracker.stage()) && upgrades::is_asked_for(request) {
+            self.arrival = Arrival::of(request.headers(), tracker);
+            let is_upgrade = || upgrades::is_asked_for(request);
+            if self.state.refusals.refuse(tracker.stage(), is_upgrade) {
                 return None;
             }
-            self.arrival = Arrival::of(request.headers(), tracker);
         }
         Some(generation)
     }
@@ -107,7 +108,7 @@ impl InFlight {
     /// The answer to a request that comes too late.
     #[cold]
     pub(crate) fn refuse(&self) -> Response<()> {
-        self.state.handle.shared.tracker().refused();
+        self.arrival.refused(self.state.handle.shared.tracker());
         let mut response = unavailable(retry_after());
         self.say_close(&mut response);
         response

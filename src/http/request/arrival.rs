@@ -27,6 +27,14 @@ impl Arrival {
         }
     }
 
+    /// Notes that it is refused. A probe is no traffic then, either.
+    #[cold]
+    pub(crate) fn refused(self, tracker: Tracker) {
+        if self != Arrival::Probe {
+            tracker.refused();
+        }
+    }
+
     /// Notes it, once.
     #[inline]
     pub(crate) fn note(&mut self, tracker: impl FnOnce() -> Tracker) {

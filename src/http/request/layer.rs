@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use super::rules::{Exempt, Reject, RequestHead, Rules, unavailable};
 use super::service::DrainService;
 use crate::handle::ShutdownHandle;
+use crate::phase::Phase;
 
 /// Counts the requests that pass, so that Drain waits for them; a [`tower_layer::Layer`] for any server.
 ///
@@ -17,7 +18,7 @@ use crate::handle::ShutdownHandle;
 /// - From T0 on every HTTP/1 response says `Connection: close`. HTTP/2 has no such header; there the server has to send
 ///   GOAWAY.
 /// - From Release on a request gets 503 with `Retry-After` before the inner service is called: what it needs is being
-///   closed.
+///   closed. [`refuse_from`](DrainLayer::refuse_from) lets that begin earlier.
 ///
 /// Under [`serve`](crate::serve) the layer is not needed: it counts by itself, and with both each request counts twice. The
 /// layer is for somebody else's server:
@@ -65,6 +66,7 @@ impl DrainLayer {
             rules: Rules {
                 tracker: handle.shared.tracker(),
                 carry: false,
+                refuse_from: None,
                 exempt: |_| false,
                 reject: |_, retry_after| unavailable(retry_after),
             },
@@ -85,6 +87,7 @@ impl<E, R> DrainLayer<E, R> {
             rules: Rules {
                 tracker: self.rules.tracker,
                 carry: self.rules.carry,
+                refuse_from: self.rules.refuse_from,
                 exempt,
                 reject: self.rules.reject,
             },
@@ -105,6 +108,24 @@ impl<E, R> DrainLayer<E, R> {
         self
     }
 
+    /// From this phase on, refuses each new request with 503 and `Retry-After` before the inner service is called, on HTTP/1 with
+    /// `Connection: close`: for a gateway whose requests cost a GPU. [`reject`](DrainLayer::reject) changes the answer. Requests
+    /// that began before are finished, and exempt ones are never refused.
+    ///
+    /// By default, and with a phase after Release, requests are refused from Release on. A refused request is lost unless its
+    /// client, or a proxy in front, tries it again elsewhere. So with [`Phase::LameDuck`] on Kubernetes, where traffic still
+    /// comes for some seconds after SIGTERM, each of those requests gets 503; [`Phase::Drain`] refuses those that come after
+    /// routing has had its time to move. Probes that pass the layer are refused, too, unless they are
+    /// [`exempt`](DrainLayer::exempt).
+    ///
+    /// The report counts them ([`Traffic::refused`](crate::report::Traffic::refused)). They are evidence of traffic, so
+    /// [`leave_early`](crate::PlanBuilder::leave_early) waits until none comes.
+    #[must_use]
+    pub fn refuse_from(mut self, phase: Phase) -> Self {
+        self.rules.refuse_from = Some(phase);
+        self
+    }
+
     /// Makes the answer to a request that comes too late, instead of 503 with `Retry-After` (RFC 9110, sections 15.6.4 and
     /// 10.2.3). The closure is given the time after which to try again, 1 to 3 s, drawn anew for each answer; it sets the
     /// header itself, if it wants one. The answer has no body.
@@ -117,6 +138,7 @@ impl<E, R> DrainLayer<E, R> {
             rules: Rules {
                 tracker: self.rules.tracker,
                 carry: self.rules.carry,
+                refuse_from: self.rules.refuse_from,
                 exempt: self.rules.exempt,
                 reject,
             },

@@ -8,6 +8,7 @@ use http::{
 };
 
 use crate::in_flight::Tracker;
+use crate::phase::Phase;
 use crate::random;
 
 /// The rule of a layer that counts every request.
@@ -22,8 +23,19 @@ pub(super) struct Rules<E, R> {
     pub(super) tracker: Tracker,
     /// Whether a request's context is put into its extensions.
     pub(super) carry: bool,
+    /// From when on requests are refused, if not from Release on.
+    pub(super) refuse_from: Option<Phase>,
     pub(super) exempt: E,
     pub(super) reject: R,
+}
+
+impl<E, R> Rules<E, R> {
+    /// Whether a request that would be counted is refused.
+    #[inline]
+    pub(super) fn refuse(&self) -> bool {
+        self.refuse_from
+            .is_some_and(|phase| phase.has_begun(self.tracker.stage()))
+    }
 }
 
 /// What the rule of [`DrainLayer::exempt`](crate::DrainLayer::exempt) sees of a request.

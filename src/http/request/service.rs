@@ -8,6 +8,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::arrival::Arrival;
 use super::body::DrainBody;
 use super::future::ResponseFuture;
 use super::hold::{Hold, RequestGuard, is_http1, say_close};
@@ -49,9 +50,12 @@ where
         let ticket = if exempt {
             None
         } else {
-            let ticket = tracker.take(Class::Work);
+            let ticket = match self.rules.refuse() {
+                true => None,
+                false => tracker.take(Class::Work),
+            };
             if ticket.is_none() {
-                tracker.refused();
+                Arrival::of(request.headers(), tracker).refused(tracker);
                 let head = RequestHead::from(&request);
                 let mut response = (self.rules.reject)(head, retry_after());
                 if is_http1(request.version()) {

@@ -14,7 +14,7 @@ use hyper::server::conn::{http1, http2};
 
 use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{Builders, Executor};
-use crate::net::terms::{RefuseUpgrades, RequestNames, Terms};
+use crate::net::terms::{RequestNames, Terms};
 use crate::net::timeouts::Timeouts;
 use crate::phase::Phase;
 
@@ -54,7 +54,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | handshake | none |
 /// | timeouts | those of [`Timeouts`] |
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
-/// | upgrades during the shutdown | accepted |
+/// | requests and upgrades during the shutdown | accepted while the listener is open |
 /// | a request's context in its extensions | no |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer, and with extended CONNECT (WebSockets over HTTP/2) |
 #[must_use = "it serves only when `serve` is called"]
@@ -207,13 +207,29 @@ impl<X, H> Server<X, H> {
         self
     }
 
+    /// From this phase on, answers each new request with 503 and `Retry-After` (RFC 9110, sections 15.6.4 and 10.2.3) before
+    /// the handler is called, while the listener is open: for a gateway whose requests cost a GPU. On HTTP/1 that answer says
+    /// `Connection: close`. Requests that began before are finished. An admin server refuses none.
+    ///
+    /// By default all are served for as long as the listener is open. A refused request is lost unless its client, or a proxy
+    /// in front, tries it again elsewhere. So with [`Phase::LameDuck`] on Kubernetes, where traffic still comes for some seconds
+    /// after SIGTERM, each of those requests gets 503; [`Phase::Drain`] refuses those that come after routing has had its time
+    /// to move. Probes on the same server are refused, too: let [`serve_admin`](crate::serve_admin) answer them.
+    ///
+    /// The report counts them ([`Traffic::refused`](crate::report::Traffic::refused)). They are evidence of traffic, so
+    /// [`leave_early`](crate::PlanBuilder::leave_early) waits until none comes. From Release on requests are refused in any case.
+    pub fn refuse_from(mut self, phase: Phase) -> Self {
+        self.terms.refusals.requests = Some(phase);
+        self
+    }
+
     /// From this phase on, answers requests for an upgrade (WebSockets; over HTTP/2 an extended CONNECT) with 503 and
     /// `Retry-After` before the handler is called, so that no long connection begins that is told to end a moment later.
     ///
     /// By default they are accepted for as long as the listener is: in an ordinary rollout none comes any more, and a replica
     /// that nobody took out of rotation may be the only one that its clients reach.
     pub fn refuse_upgrades_from(mut self, phase: Phase) -> Self {
-        self.terms.upgrades = RefuseUpgrades::from(phase);
+        self.terms.refusals.upgrades = Some(phase);
         self
     }
 
