@@ -9,6 +9,7 @@ use crate::in_flight::{
     Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Revocable, Tracker,
     WeakList,
 };
+use crate::long_lived::ages::Ages;
 #[cfg(feature = "tower")]
 use crate::long_lived::event_streams::EventStreams;
 use crate::long_lived::notices::Notices;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     cut_long: AtomicU64,
     /// Which long-lived requests and connections have been told to end.
     pub(crate) notices: Notices,
+    /// Which connections have an age.
+    pub(crate) ages: Ages,
     #[cfg(feature = "tower")]
     event_streams: Mutex<EventStreams>,
     /// Where the moments come from.
@@ -108,6 +111,7 @@ impl Shared {
             cut: AtomicU64::new(0),
             cut_long: AtomicU64::new(0),
             notices: Notices::default(),
+            ages: Ages::default(),
             #[cfg(feature = "tower")]
             event_streams: Mutex::default(),
             draws: Draws::new(),

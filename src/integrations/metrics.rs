@@ -15,6 +15,8 @@ const SERVED: &str = "lameduck_late_requests_total";
 const REFUSED: &str = "lameduck_refused_requests_total";
 const TOLD: &str = "lameduck_told_total";
 const CUT: &str = "lameduck_cut_total";
+const AGED: &str = "lameduck_aged_connections_total";
+const AGED_CUT: &str = "lameduck_aged_connections_cut_total";
 
 impl ShutdownHandle {
     /// Gives the installed recorder of the crate `metrics` what there is to know now. Call it where the metrics are asked for, so
@@ -29,6 +31,8 @@ impl ShutdownHandle {
     /// | `lameduck_refused_requests_total` | counter | requests that came too late |
     /// | `lameduck_told_total` | counter | long connections that were told to end |
     /// | `lameduck_cut_total{class}` | counter | what was cut at Close's deadline, by class as above |
+    /// | `lameduck_aged_connections_total` | counter | connections that ended when their age (`Server::max_connection_age`) was over |
+    /// | `lameduck_aged_connections_cut_total` | counter | those that were cut when the grace behind it was over |
     ///
     /// The first call describes them to the recorder. Without a recorder it does nothing.
     pub fn publish_metrics(&self) {
@@ -64,6 +68,9 @@ fn record(shared: &Shared) {
     ] {
         counter!(CUT, "class" => name).absolute(cut);
     }
+    let (aged, cut) = shared.ages.counts();
+    counter!(AGED).absolute(aged);
+    counter!(AGED_CUT).absolute(cut);
 }
 
 /// A phase is over.
@@ -89,4 +96,6 @@ fn describe() {
     describe_counter!(REFUSED, Unit::Count, "Requests that came too late");
     describe_counter!(TOLD, Unit::Count, "Long connections told to end");
     describe_counter!(CUT, Unit::Count, "What was cut at Close's deadline");
+    describe_counter!(AGED, Unit::Count, "Connections that ended behind their age");
+    describe_counter!(AGED_CUT, Unit::Count, "Connections cut behind their age");
 }

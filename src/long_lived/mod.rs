@@ -2,8 +2,12 @@
 //!
 //! - `moment` is when that is; `spread` draws it.
 //! - `notices` is what is said then, and to how many it has been said.
+//! - `ages` knows which connections have an age, at which they are told in normal service.
 //! - `event_streams`, `websocket` and `tunnel` are how three of them end.
 
+// Without a server no connection has an age.
+#[cfg_attr(not(feature = "net"), allow(dead_code))]
+pub(crate) mod ages;
 #[cfg(feature = "tower")]
 pub(crate) mod event_streams;
 mod moment;

@@ -8,13 +8,14 @@ use tokio::time::Instant;
 
 use super::cut::Cut;
 use super::delivery;
-use super::exit::{EndReading, Exit, Leave, Look, Pong, Protocol};
+use super::exit::{Age, EndReading, Exit, Leave, Look, Pong, Protocol};
 use super::peer::Peer;
 use super::requests::{Framing, Named, Place, Requests};
 use super::terms::{Refusals, RequestNames, Terms};
 use super::timeouts::Timeouts;
 use crate::handle::ShutdownHandle;
 use crate::in_flight::Ticket;
+use crate::long_lived::ages::Limit;
 use crate::long_lived::spread;
 use crate::phase::Phase;
 use crate::shared::ServerControl;
@@ -59,7 +60,7 @@ pub(crate) struct Life {
 
 /// Something is different from normal service.
 const DISTURBED: u8 = 1;
-/// It waits for its client, and not without end.
+/// It waits for its client, and not without end, or it has an age.
 const WAITS: u8 = 2;
 /// HTTP/1 responses say close.
 const SAYS_CLOSE: u8 = 4;
@@ -88,7 +89,7 @@ impl Life {
                 hints |= OWES_PONG;
             }
         }
-        if exit.awaits().is_some() {
+        if exit.awaits().is_some() || exit.has_age() {
             hints |= WAITS;
         }
         if exit.is_unflushed() {
@@ -117,9 +118,15 @@ impl Connection {
             names,
             refusals,
             carries,
+            max_age,
             ..
         } = *home.terms();
         let since = Instant::now();
+        let shared = &handle.shared;
+        let age = max_age.draw(since, lot);
+        if let Some(Age { at, cut, .. }) = age {
+            shared.ages.add(lot, Limit { at, cut });
+        }
         Connection {
             ticket,
             handle,
@@ -130,7 +137,7 @@ impl Connection {
             hints: AtomicU8::new(0),
             called: AtomicU32::new(0),
             life: Mutex::new(Life {
-                exit: Exit::new(since),
+                exit: Exit::new(since).with_age(age),
                 requests: Requests::default(),
             }),
             peer,
@@ -195,7 +202,7 @@ impl Connection {
         self.hints(DISTURBED)
     }
 
-    /// Whether it waits for its client, and not without end.
+    /// Whether its driver has to wait for more than what wakes the connection: its client, and not without end, or its age.
     #[inline]
     pub(crate) fn waits(&self) -> bool {
         self.hints(WAITS | DISTURBED)
@@ -239,7 +246,7 @@ impl Connection {
             _ => *self.timeouts(),
         };
         self.ask(|exit| {
-            exit.set_leave(leave);
+            exit.set_leave(leave, now);
             exit.look(&limits, now)
         })
     }
@@ -273,7 +280,7 @@ impl Connection {
         // An idle connection's own moment in the linger: otherwise all of them would end at once.
         let end = |begun| begun + spread::moment(plan.linger(), self.lot);
         Some(Leave {
-            since,
+            since: Some(since),
             // From the whole window, however late it came. Those that come after theirs are asked at once.
             moment: since + spread::moment(plan.spread(), self.lot),
             end: begun.map(end),
@@ -388,6 +395,29 @@ impl Connection {
         self.ask(Exit::is_to_look_again)
     }
 
+    /// The grace behind its age is over: what it carries is cut.
+    #[cold]
+    pub(crate) fn outlived(&self) {
+        let connection = self.name();
+        tracing::debug!(target: "lameduck", connection, "cut: the grace behind its age is over");
+        self.handle.shared.ages.count_cut();
+    }
+
+    /// The same for one that nobody drives.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn cut_aged(&self) {
+        if self.cut.cut() {
+            self.outlived();
+        }
+    }
+
+    /// When it is cut because of its age, if that is ever.
+    #[cfg(feature = "hyper")]
+    #[cold]
+    pub(crate) fn age_cut(&self) -> Option<Instant> {
+        self.handle.shared.ages.limit(self.lot)?.cut
+    }
+
     /// Ends it from outside, at Close's deadline or when its task was dropped. What was lost by that is counted.
     pub(crate) fn end_now(&self, in_flight_too: bool) {
         if self.life().exit.is_lingering() {
@@ -432,6 +462,9 @@ impl Wake for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
+        if self.home.terms().max_age.age.is_some() {
+            shared.ages.remove(self.lot);
+        }
         if self.cut.end() && self.is_counted() && !shared.tracker().is_serving() {
             shared.connections.closed.fetch_add(1, Ordering::Relaxed);
         }

@@ -6,6 +6,7 @@
 //! - `group` keeps the connections of one server; `connection` is what the parts of one connection share.
 //! - `exit` is the machine that decides how a connection ends, by the `timeouts` among its server's `terms`; `delivery` asks
 //!   the kernel what the client has acknowledged.
+//! - `age` draws for how long a connection may be used, where its server limits that.
 //! - `watched` drives a connection by what its `exit` says, or `cut`s it; `graceful` says what each kind of connection makes
 //!   of being asked.
 //! - `requests` names what it carries, `peer` its client, and `report` says what it was doing.
@@ -13,6 +14,7 @@
 //! - `lingering` is how the IO of a connection ends.
 
 pub(crate) mod accept;
+pub(crate) mod age;
 pub(crate) mod connection;
 mod cut;
 mod delivery;

@@ -1,5 +1,6 @@
 //! What a server has set for all of its connections.
 
+use super::age::MaxAge;
 use super::timeouts::Timeouts;
 use crate::in_flight::Stage;
 use crate::phase::Phase;
@@ -11,6 +12,7 @@ pub(crate) struct Terms {
     pub(crate) refusals: Refusals,
     /// Whether a request's context is put into its extensions.
     pub(crate) carries: bool,
+    pub(crate) max_age: MaxAge,
 }
 
 impl Default for Terms {
@@ -26,6 +28,7 @@ impl From<Timeouts> for Terms {
             timeouts,
             refusals: Refusals::default(),
             carries: false,
+            max_age: MaxAge::default(),
         }
     }
 }

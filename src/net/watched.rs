@@ -100,6 +100,10 @@ impl<C: GracefulConnection> Watched<C> {
                     continue;
                 }
                 Look::Do(Act::Drop) => return self.end(),
+                Look::Do(Act::Cut) => {
+                    this.state.outlived();
+                    return self.end();
+                }
                 Look::Do(Act::Poll) => {}
                 Look::Until(due) if polled => match due {
                     None => return Poll::Pending,

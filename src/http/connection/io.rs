@@ -451,14 +451,14 @@ mod tests {
     fn end(state: &Connection) {
         let now = Instant::now();
         let leave = Leave {
-            since: now,
+            since: Some(now),
             moment: now,
             end: Some(now),
             linger: Duration::ZERO,
         };
         state.tell(|exit| {
             exit.set_protocol(Protocol::Http1);
-            exit.set_leave(Some(leave));
+            exit.set_leave(Some(leave), now);
             exit.look(state.timeouts(), now);
         });
         assert!(state.ends());

@@ -8,12 +8,14 @@ mod serve;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use http::Extensions;
 use hyper::server::conn::{http1, http2};
 
 use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{Builders, Executor};
+use crate::net::age::SHORTEST;
 use crate::net::terms::{RequestNames, Terms};
 use crate::net::timeouts::Timeouts;
 use crate::phase::Phase;
@@ -53,6 +55,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | request names | method and path, without the query |
 /// | handshake | none |
 /// | timeouts | those of [`Timeouts`] |
+/// | a connection's age, and the grace behind it | no limit |
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
 /// | requests and upgrades during the shutdown | accepted while the listener is open |
 /// | a request's context in its extensions | no |
@@ -194,6 +197,61 @@ impl<X, H> Server<X, H> {
     /// How long it waits for what clients still have to send.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.terms.timeouts = timeouts;
+        self
+    }
+
+    /// Limits for how long a connection is used in normal service, so that clients spread over the replicas again: a long
+    /// HTTP/2 connection behind a Service stays with the pod that it was opened to. By default there is no limit.
+    ///
+    /// Each connection draws its own age, evenly from `age` ± 10 %, so those that were opened at once do not leave at once.
+    /// When it is over the client is asked to leave, as it is at the connection's moment in a shutdown:
+    ///
+    /// - HTTP/1 responses say `Connection: close` (RFC 9112, section 9.6). An idle connection is kept for one more request for 1 s,
+    ///   and then ends when its socket is dry. It may end while the client's next request is on the way, as any idle connection
+    ///   that a server closes.
+    /// - HTTP/2 gets GOAWAY in two steps, and finishes its streams (RFC 9113, section 6.8). A connection that is less than a second
+    ///   old waits until its first requests have been answered. With [`goaway(false)`](Server::goaway) it waits for
+    ///   1 s, and until nothing is in flight.
+    /// - WebSockets, and all others that ask for their [`Moment`](crate::Moment), are told, with [`Reason::ConnectionAge`]; event
+    ///   streams end.
+    ///
+    /// Nothing is cut, unless there is a [grace](Server::max_connection_age_grace). In a shutdown what comes first counts: the age, or
+    /// the connection's moment. The contract is that of gRPC's `MAX_CONNECTION_AGE` (proposal A9).
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use axum::Router;
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # async fn example(app: Router, handle: ShutdownHandle) -> std::io::Result<()> {
+    /// let listener = lameduck::bind("0.0.0.0:3000").await?;
+    /// Server::new(&handle)
+    ///     .max_connection_age(Duration::from_secs(10 * 60))
+    ///     .serve(listener, app);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `age` is shorter than 1 ms, which is as exact as tokio's timers are.
+    ///
+    /// [`Reason::ConnectionAge`]: crate::Reason::ConnectionAge
+    pub fn max_connection_age(mut self, age: Duration) -> Self {
+        assert!(
+            age >= SHORTEST,
+            "a connection's age is 1 ms at least, not {age:?}"
+        );
+        self.terms.max_age.age = Some(age);
+        self
+    }
+
+    /// Cuts what a connection still carries when its age has been over for so long: requests, streams, WebSockets. By default
+    /// nothing is cut. An idle HTTP/1 connection ends by itself, after half of it at the latest.
+    ///
+    /// The log has each cut at `debug`, and the metrics count them (`lameduck_aged_connections_cut_total`). The report of a shutdown
+    /// does not: it stays clean. Without a [`max_connection_age`](Server::max_connection_age) it changes nothing.
+    pub fn max_connection_age_grace(mut self, grace: Duration) -> Self {
+        self.terms.max_age.grace = Some(grace);
         self
     }
 

@@ -59,11 +59,11 @@ pub(crate) enum Awaits {
     End,
 }
 
-/// Somebody wants the connection to leave: a shutdown does.
+/// Somebody wants the connection to leave: a shutdown does, or its age is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leave {
-    /// Since when.
-    pub(crate) since: Instant,
+    /// Since when a shutdown wants that. `None`: its age alone does, and the process stays.
+    pub(crate) since: Option<Instant>,
     /// When its client is asked.
     pub(crate) moment: Instant,
     /// When it ends, if it is idle by then. Known once connections are to end (in Close); then its moment has come as well.
@@ -74,11 +74,55 @@ pub(crate) struct Leave {
 }
 
 impl Leave {
-    /// Whether `next` is the same wish, or what has become of it.
-    pub(super) fn goes_on(&self, next: Option<Leave>) -> bool {
-        let began = |leave: Leave| (leave.since, leave.moment, leave.linger);
-        next.is_some_and(|next| {
-            began(*self) == began(next) && (self.end.is_none() || self.end == next.end)
+    /// Whether `next` is the same wish, or what has become of it. If the connection is `aged`, a shutdown may have joined its
+    /// age, or its age a shutdown: what comes first counts, so that makes all of it earlier.
+    pub(super) fn goes_on(&self, next: Option<Leave>, aged: bool) -> bool {
+        let Some(next) = next else {
+            return false;
+        };
+        let began = self.since == next.since || (aged && self.since.is_none());
+        let earlier = |before: Instant, after: Instant| before == after || (aged && after < before);
+        let ends = match (self.end, next.end) {
+            (None, _) => true,
+            (Some(before), Some(after)) => earlier(before, after),
+            (Some(_), None) => false,
+        };
+        let lingers = self.linger == next.linger || (aged && next.linger < self.linger);
+        began && ends && lingers && earlier(self.moment, next.moment)
+    }
+}
+
+/// The age of a connection: when it wants to leave in normal service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Age {
+    /// When it is over: then the client is asked.
+    pub(crate) at: Instant,
+    /// When the connection ends, if it is idle by then.
+    pub(crate) end: Instant,
+    /// When it is cut, if that is ever.
+    pub(crate) cut: Option<Instant>,
+    /// See [`Leave::linger`].
+    pub(crate) linger: Duration,
+}
+
+impl Age {
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now >= self.at
+    }
+
+    /// What it wants once it is over, beside what a shutdown wants: of both, what comes first.
+    pub(super) fn join(&self, shutdown: Option<Leave>) -> Leave {
+        let aged = Leave {
+            since: None,
+            moment: self.at,
+            end: Some(self.end),
+            linger: self.linger,
+        };
+        shutdown.map_or(aged, |leave| Leave {
+            since: leave.since,
+            moment: leave.moment.min(aged.moment),
+            end: leave.end.into_iter().chain(aged.end).min(),
+            linger: leave.linger.min(aged.linger),
         })
     }
 }
@@ -96,6 +140,8 @@ pub(crate) enum Act {
     AskSocket,
     /// Drop the connection.
     Drop,
+    /// Drop it with what it carries: the grace behind its age is over.
+    Cut,
 }
 
 /// What comes of a look.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use self::linger::Linger;
 use crate::net::timeouts::{Limit, Timeouts};
 
-pub(crate) use interface::{Act, Awaits, EndReading, Leave, Look, Pong, Protocol, Receiving};
+pub(crate) use interface::{Act, Age, Awaits, EndReading, Leave, Look, Pong, Protocol, Receiving};
 
 /// A connection that was opened a moment ago is about to be used. A GOAWAY that comes before its first request would send
 /// the client away with nothing, to open the next connection, which gets the same. And hyper's client fails a request that
@@ -59,6 +59,8 @@ pub(crate) struct Exit {
     tunnels: u32,
     upgraded: bool,
 
+    /// On the heap: most have none.
+    age: Option<Box<Age>>,
     leave: Option<Leave>,
     /// Its moment has come: HTTP/1 responses say close.
     asked: bool,
@@ -131,6 +133,7 @@ impl Exit {
             uploads: 0,
             tunnels: 0,
             upgraded: false,
+            age: None,
             leave: None,
             asked: false,
             told: false,
@@ -145,6 +148,12 @@ impl Exit {
             closing: Closing::Open,
             wake: false,
         }
+    }
+
+    /// Limits for how long it is used in normal service.
+    pub(crate) fn with_age(mut self, age: Option<Age>) -> Self {
+        self.age = age.map(Box::new);
+        self
     }
 }
 
@@ -191,6 +200,12 @@ impl Exit {
     #[inline]
     pub(crate) const fn is_disturbed(&self) -> bool {
         self.leave.is_some() || self.given_up
+    }
+
+    /// Whether its driver has to look when an age is over.
+    #[inline]
+    pub(crate) const fn has_age(&self) -> bool {
+        self.age.is_some()
     }
 
     /// Whether our side is closed, and the client's is waited for.
@@ -410,15 +425,31 @@ impl Exit {
         self.pong = Pong::Come;
     }
 
-    /// Who wants it to leave; `None` when nobody does.
-    pub(crate) fn set_leave(&mut self, leave: Option<Leave>) {
-        if self.leave.is_some_and(|before| !before.goes_on(leave)) {
-            self.stay();
+    /// What a shutdown wants of it; `None` when there is none. What its age wants is added.
+    pub(crate) fn set_leave(&mut self, shutdown: Option<Leave>, now: Instant) {
+        let age = self.age.as_ref().filter(|age| age.is_over(now));
+        let aged = age.is_some();
+        let leave = age.map_or(shutdown, |age| Some(age.join(shutdown)));
+        match self.leave {
+            Some(before) if !before.goes_on(leave, aged) => self.stay(),
+            // The driver takes this for normal service, and has polled the connection before it looked.
+            None if aged => self.wake = true,
+            _ => {}
         }
-        if self.leave.and_then(|it| it.end) != leave.and_then(|it| it.end) {
+        if self.busy {
+            self.relinger(leave);
+        } else if self.leave.and_then(|it| it.end) != leave.and_then(|it| it.end) {
             self.ends_at = None;
         }
         self.leave = leave;
+    }
+
+    /// A linger behind a response, which began under one wish, is as long as the other says.
+    fn relinger(&mut self, leave: Option<Leave>) {
+        let lingers = self.leave.zip(leave).zip(self.ends_at);
+        if let Some(((before, after), ends_at)) = lingers {
+            self.ends_at = (ends_at + after.linger).checked_sub(before.linger);
+        }
     }
 
     /// Nobody wants it to leave any more, or somebody does anew.
@@ -451,10 +482,15 @@ impl Exit {
         }
     }
 
-    /// Whether what the client has not acknowledged is waited for. In normal service it is not: the kernel goes on sending
-    /// when the socket is closed, and the process stays.
+    /// Whether what the client has not acknowledged is waited for. While the process stays it is not: the kernel goes on
+    /// sending when the socket is closed.
     pub(crate) fn minds_delivery(&self) -> bool {
-        self.leave.is_some()
+        self.shutdown_since().is_some()
+    }
+
+    /// Since when a shutdown wants it to leave.
+    fn shutdown_since(&self) -> Option<Instant> {
+        self.leave.and_then(|leave| leave.since)
     }
 
     /// Whether it closes idle, or behind the client's end: then it lingers only for what has not been acknowledged.
@@ -571,6 +607,27 @@ impl Exit {
 
     /// What is to be done now, or when to look again.
     pub(crate) fn look(&mut self, limits: &Timeouts, now: Instant) -> Look {
+        let age = self.age_due(now);
+        if age.is_some_and(|due| now >= due) {
+            return Look::Do(Act::Cut);
+        }
+        match self.look_until(limits, now) {
+            Look::Until(due) => Look::Until(due.into_iter().chain(age).min()),
+            act => act,
+        }
+    }
+
+    /// When its age is over; from then on, when it is cut.
+    fn age_due(&self, now: Instant) -> Option<Instant> {
+        let age = self.age.as_ref()?;
+        match age.is_over(now) {
+            true => age.cut,
+            false => Some(age.at),
+        }
+    }
+
+    /// The same, without the instants of its age.
+    fn look_until(&mut self, limits: &Timeouts, now: Instant) -> Look {
         self.move_on(now);
         if self.owes_ask(now) {
             self.told = true;
@@ -585,7 +642,7 @@ impl Exit {
         }
         match self.closing {
             Closing::Lingering(linger) => {
-                linger.look(self.leave.is_some(), limits.lingering_close, now)
+                linger.look(self.minds_delivery(), limits.lingering_close, now)
             }
             _ => self.look_waiting(limits, now),
         }
@@ -692,12 +749,14 @@ impl Exit {
         }
         wait.awaits = awaits;
         let since = wait.since;
-        let leaving = self.leave.map(|leave| leave.since);
+        // While the process stays there is no hurry.
+        let leaving = self.shutdown_since();
         match awaits {
             Awaits::Handshake | Awaits::Preface => until(limits.handshake, since, leaving),
             Awaits::FirstByte => {
                 let moment = self.leave.map(|leave| leave.moment);
-                until(limits.silent, since, moment)
+                let leaving = leaving.zip(moment).map(|(since, moment)| since.max(moment));
+                until(limits.silent, since, leaving)
             }
             Awaits::Head => until(limits.head, since, leaving),
             Awaits::Pong => after(since, limits.pong),

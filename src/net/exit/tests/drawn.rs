@@ -14,6 +14,19 @@ pub(super) struct Setup {
     pub(super) half_close: bool,
     /// How many messages are discarded behind our end; 0 is no limit.
     pub(super) discards: usize,
+    pub(super) age: Option<Aging>,
+}
+
+/// For how long it is used, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Aging {
+    pub(super) at: u64,
+    /// That of a shutdown counts as well, if it is shorter.
+    pub(super) linger: u64,
+    /// How long an idle one is kept.
+    pub(super) kept: u64,
+    /// What is left so long behind its age is cut.
+    pub(super) grace: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +147,7 @@ pub(super) fn draw(seed: u64) -> (Setup, Vec<Step>) {
         tells: !dice.one_in(4),
         half_close: dice.one_in(6),
         discards: if dice.one_in(10) { 2 } else { 0 },
+        age: aging(&mut Dice(crate::random::mix(0x61_67_65, seed))),
     };
     let length = 4 + dice.below(28);
     let mut steps = Vec::new();
@@ -142,6 +156,27 @@ pub(super) fn draw(seed: u64) -> (Setup, Vec<Step>) {
     }
     steps.extend((0..length).map(|_| step(dice)));
     (setup, steps)
+}
+
+fn aging(dice: &mut Dice) -> Option<Aging> {
+    let linger = dice.pick(&[0, 100, 1000, 1000, 2000, 5000]);
+    let grace = dice.pick(&[
+        None,
+        None,
+        Some(0),
+        Some(1),
+        Some(1000),
+        Some(3000),
+        Some(20_000),
+    ]);
+    dice.one_in(2).then(|| Aging {
+        at: dice.pick(&[
+            1, 10, 100, 500, 999, 1000, 1001, 2000, 5000, 10_000, 30_000, 60_000,
+        ]),
+        linger,
+        kept: grace.map_or(linger, |grace| linger.min(grace / 2)),
+        grace,
+    })
 }
 
 fn step(dice: &mut Dice) -> Step {

@@ -24,12 +24,12 @@ impl Leaving {
         let mut exit = Exit::new(opened);
         exit.set_protocol(protocol);
         let leave = Leave {
-            since: now,
+            since: Some(now),
             moment: now,
             end: Some(now),
             linger: SECOND,
         };
-        exit.set_leave(Some(leave));
+        exit.set_leave(Some(leave), now);
         Leaving {
             exit,
             limits: Timeouts::new(),
@@ -97,12 +97,12 @@ fn shutdown_that_is_taken_back_leaves_nothing_behind() {
     it.look();
     assert_eq!(it.exit.end_reading(), EndReading::LookAgain);
 
-    it.exit.set_leave(None);
+    it.exit.set_leave(None, it.now);
 
     let exit = &it.exit;
     assert!(!(exit.is_disturbed() || exit.is_ending() || exit.says_close()));
     // And the next one begins anew.
-    it.exit.set_leave(Some(it.leave));
+    it.exit.set_leave(Some(it.leave), it.now);
     it.look();
     assert_eq!(it.exit.end_reading(), EndReading::LookAgain);
 }
@@ -119,7 +119,7 @@ fn shutdown_that_follows_one_that_was_taken_back_has_a_moment_of_its_own() {
         end: None,
         ..it.leave
     };
-    it.exit.set_leave(Some(next));
+    it.exit.set_leave(Some(next), it.now);
 
     assert_eq!(it.look(), Look::Until(Some(moment)));
     assert!(!it.exit.says_close());

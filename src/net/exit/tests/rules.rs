@@ -2,7 +2,7 @@
 //! there.
 
 use super::drawn::Kind;
-use super::world::{Over, Stage, Wish, World};
+use super::world::{Over, Stage, Wanted, World};
 use crate::net::exit::{Pong, Receiving};
 
 // The bounds of `docs/phases.md`, in milliseconds: in normal service, and once the shutdown has begun.
@@ -90,13 +90,14 @@ impl World {
     /// Something may have changed.
     pub(super) fn note(&mut self) {
         let (now, idle) = (self.now, self.is_idle());
+        let closes = self.closes();
+        let undisturbed = self.wanted().is_none();
         let head = self.receiving == Receiving::Head && !self.saw_end;
         let rules = &mut self.rules;
         if idle && rules.was_busy {
             rules.idle_at = now;
         }
         rules.was_busy = !idle;
-        let closes = self.leave.is_some_and(|leave| leave.close.is_some());
         rules.busy_for_an_instant |=
             closes && (!idle || rules.idle_at == now && self.requested > 0);
         rules.head_at = match rules.head_at {
@@ -112,7 +113,7 @@ impl World {
         }
         if self.bound().is_some_and(|bound| now >= bound) {
             self.rules.perhaps_given_up = true;
-            self.rules.given_up_serving |= self.leave.is_none();
+            self.rules.given_up_serving |= undisturbed || self.leave.is_none();
         }
         self.judge_counts();
     }
@@ -141,9 +142,9 @@ impl World {
     /// When it ends if it stays idle: not before the first, not after the second. The instant in which Close begins may count
     /// on either side.
     fn end_due(&self) -> Option<(u64, u64)> {
-        let leave = self.leave?;
-        let end = leave.close?.end;
-        let linger = leave.linger;
+        let wanted = self.wanted()?;
+        let end = wanted.close?.end;
+        let linger = wanted.linger;
         let unused = self.requested == 0;
         let idle = if unused { end.max(linger) } else { end };
         let behind = self.rules.idle_at + linger;
@@ -173,7 +174,11 @@ impl World {
             return None;
         }
         let leaving = self.leave.map(|leave| leave.since);
-        let moment = self.leave.map(|leave| leave.moment);
+        // "From its moment": in the shutdown, whose bounds these are.
+        let moment = self
+            .leave
+            .zip(self.wanted())
+            .map(|(leave, wanted)| leave.since.max(wanted.moment));
         let rules = &self.rules;
         match (self.stage, rules.head_at) {
             (Stage::Handshake, _) => Some(HANDSHAKE.over(0, leaving)),
@@ -201,13 +206,20 @@ impl World {
 
     /// Whether the client has been, or may have been, asked.
     fn is_asked(&self) -> bool {
-        let asks = |leave: Wish| leave.close.is_some() || self.now >= leave.moment;
-        self.leave.is_some_and(asks)
+        let asks = |wanted: Wanted| wanted.close.is_some() || self.now >= wanted.moment;
+        self.wanted().is_some_and(asks)
+    }
+
+    /// Whether idle connections are to end.
+    fn closes(&self) -> bool {
+        self.wanted().is_some_and(|wanted| wanted.close.is_some())
     }
 
     /// Whether a GOAWAY would send the client away with nothing.
     fn is_fresh(&self) -> bool {
-        let fresh = self.leave.map_or(FRESH, |leave| FRESH.min(leave.linger));
+        let fresh = self
+            .wanted()
+            .map_or(FRESH, |wanted| FRESH.min(wanted.linger));
         let used = self.requested > 0 && self.is_idle();
         self.now < fresh && !used
     }
@@ -309,6 +321,12 @@ impl World {
         }
     }
 
+    /// Rule 9: what is left behind its age is cut.
+    pub(super) fn judge_cut(&mut self) {
+        let due = self.cut_at().is_some_and(|cut| self.now >= cut);
+        self.must(due, "9: cut before the grace behind its age is over");
+    }
+
     /// Rule 4: the socket is closed.
     pub(super) fn judge_over(&mut self, over: Over) {
         let ours = matches!(over, Over::Shut | Over::Dropped);
@@ -330,11 +348,12 @@ impl World {
             "7: a response says close in normal service",
         );
         // At the instant itself the task may not have had its turn.
-        let before = |leave: Wish| {
-            let closes = leave.close.is_some_and(|close| close.since < self.now);
-            closes || leave.moment < self.now && leave.since < self.now
+        let before = |wanted: Wanted| {
+            let closes = wanted.close.is_some_and(|close| close.since < self.now);
+            let seen = self.leave.is_none_or(|leave| leave.since < self.now);
+            closes || wanted.moment < self.now && seen
         };
-        let must = self.leave.is_some_and(before) || self.rules.given_up;
+        let must = self.wanted().is_some_and(before) || self.rules.given_up;
         self.must(
             says_close || !must,
             "7: a response does not say close behind its moment",
@@ -354,6 +373,8 @@ impl World {
         self.judge_pong();
         self.judge_lingering();
         self.judge_undisturbed();
+        let left = self.cut_at().is_some_and(|cut| self.now >= cut);
+        self.must(!left, "9: it goes on behind the grace behind its age");
         if self.stage == Stage::Http2 && !self.tunnel_ended {
             let says = self.exit.in_flight() + self.exit.unfinished();
             let loses = self.loses();
@@ -366,8 +387,7 @@ impl World {
 
     /// What lasts from here on.
     fn remember(&mut self) {
-        let closes = self.leave.is_some_and(|leave| leave.close.is_some());
-        self.rules.busy_in_close |= closes && !self.is_idle() && !self.rules.ends;
+        self.rules.busy_in_close |= self.closes() && !self.is_idle() && !self.rules.ends;
         let due = self.end_due();
         self.rules.ends |=
             self.is_idle_or_frames() && due.is_some_and(|(_, latest)| self.now >= latest);
@@ -480,7 +500,7 @@ impl World {
 
     /// Rule 8, and rule 2: without a shutdown there is none.
     fn judge_undisturbed(&mut self) {
-        if self.leave.is_none() && !self.rules.perhaps_given_up && self.shut.is_none() {
+        if self.wanted().is_none() && !self.rules.perhaps_given_up && self.shut.is_none() {
             let disturbed = self.exit.is_disturbed() || self.exit.is_ending();
             self.must(!disturbed, "2, 8: disturbed in normal service");
         }

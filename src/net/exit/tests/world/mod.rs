@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::drawn::{Kind, Pace, Setup, Step};
 use super::rules::Rules;
-use crate::net::exit::{Act, Exit, Leave, Look, Protocol, Receiving};
+use crate::net::exit::{Act, Age, Exit, Leave, Look, Protocol, Receiving};
 use crate::net::timeouts::Timeouts;
 
 /// How many bytes the socket holds that the client has not acknowledged.
@@ -57,6 +57,8 @@ pub(super) enum Stage {
 pub(super) enum Over {
     Shut,
     Dropped,
+    /// The grace behind its age is over.
+    Cut,
     /// The client broke it off.
     Client,
     Upgraded,
@@ -68,6 +70,14 @@ pub(super) enum Over {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish {
     pub(super) since: u64,
+    pub(super) moment: u64,
+    pub(super) linger: u64,
+    pub(super) close: Option<Closes>,
+}
+
+/// What the shutdown or the connection's age wants: of both, what comes first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
     pub(super) moment: u64,
     pub(super) linger: u64,
     pub(super) close: Option<Closes>,
@@ -233,7 +243,15 @@ impl World {
         let mut world = World {
             base,
             now: 0,
-            exit: Exit::new(base),
+            exit: Exit::new(base).with_age(setup.age.map(|age| {
+                let after = |time: u64| base + Duration::from_millis(age.at + time);
+                Age {
+                    at: after(0),
+                    end: after(age.kept),
+                    cut: age.grace.map(after),
+                    linger: Duration::from_millis(age.linger),
+                }
+            })),
             setup,
             limits,
             leave: None,
@@ -673,7 +691,8 @@ impl World {
             return self.attend(false);
         }
         self.poll();
-        if self.over.is_none() && (self.exit.awaits().is_some() || self.exit.is_disturbed()) {
+        let waits = self.exit.awaits().is_some() || self.exit.has_age();
+        if self.over.is_none() && (waits || self.exit.is_disturbed()) {
             self.attend(true);
         }
     }
@@ -692,6 +711,10 @@ impl World {
                 Look::Do(Act::Drop) => {
                     self.judge_drop();
                     return self.end(Over::Dropped);
+                }
+                Look::Do(Act::Cut) => {
+                    self.judge_cut();
+                    return self.end(Over::Cut);
                 }
                 Look::Do(Act::Poll) => {}
                 Look::Until(due) if polled => {
@@ -721,14 +744,14 @@ impl World {
     fn look(&mut self) -> Look {
         self.leave_seen |= self.leave.is_some();
         let leave = self.leave.map(|leave| Leave {
-            since: self.instant(leave.since),
+            since: Some(self.instant(leave.since)),
             moment: self.instant(leave.moment),
             end: leave.close.map(|close| self.instant(close.end)),
             linger: Duration::from_millis(leave.linger),
         });
         let (now, limits) = (self.instant(self.now), self.limits);
         self.ask(|exit| {
-            exit.set_leave(leave);
+            exit.set_leave(leave, now);
             exit.look(&limits, now)
         })
     }
@@ -768,6 +791,43 @@ impl World {
     }
 
     // What is known.
+
+    /// What the shutdown wants, or its age.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        let shutdown = self.leave.map(|leave| Wanted {
+            moment: leave.moment,
+            linger: leave.linger,
+            close: leave.close,
+        });
+        let age = self.setup.age.filter(|age| age.at <= self.now);
+        let Some(age) = age else {
+            return shutdown;
+        };
+        let closes = Closes {
+            since: age.at,
+            end: age.at + age.kept,
+        };
+        let (mut moment, mut linger, mut close) = (age.at, age.linger, closes);
+        if let Some(shutdown) = shutdown {
+            moment = moment.min(shutdown.moment);
+            linger = linger.min(shutdown.linger);
+            if let Some(other) = shutdown.close {
+                close.since = close.since.min(other.since);
+                close.end = close.end.min(other.end);
+            }
+        }
+        Some(Wanted {
+            moment,
+            linger,
+            close: Some(close),
+        })
+    }
+
+    /// When the grace behind its age is over.
+    pub(super) fn cut_at(&self) -> Option<u64> {
+        let age = self.setup.age?;
+        Some(age.at + age.grace?)
+    }
 
     /// Whether nothing has come since the task was told to look again, and the driver has been polled.
     pub(super) fn looked_twice(&self) -> bool {
