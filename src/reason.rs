@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::panic::text_of;
 
-/// Why a shutdown began. The first reason counts; later ones change nothing.
+/// Why a shutdown began, or why something that lasts is told to end. A shutdown has the first reason; later ones change nothing.
 ///
 /// A string is a request, so a shutdown with `handle.shutdown("maintenance")` can be clean. A failure of the application's own
 /// is [`Reason::failed`].
@@ -40,6 +40,9 @@ pub enum Reason {
         /// What went wrong.
         error: String,
     },
+    /// The connection's age is over ([`Server::max_connection_age`](crate::Server::max_connection_age)), and the process stays:
+    /// what [`Told`](crate::Told) says. No shutdown begins for it.
+    ConnectionAge,
 }
 
 impl Reason {
@@ -79,7 +82,7 @@ impl Reason {
     pub const fn is_failure(&self) -> bool {
         match self {
             Reason::Failed { .. } | Reason::TaskFailed { .. } | Reason::ServerFailed { .. } => true,
-            Reason::Signal(_) | Reason::Requested(_) => false,
+            Reason::Signal(_) | Reason::Requested(_) | Reason::ConnectionAge => false,
         }
     }
 }
@@ -92,6 +95,7 @@ impl fmt::Display for Reason {
             Reason::TaskFailed { name, error } => write!(f, "task `{name}` failed: {error}"),
             Reason::ServerFailed { name, error } => write!(f, "server `{name}` failed: {error}"),
             Reason::Failed { name, error } => write!(f, "`{name}` failed: {error}"),
+            Reason::ConnectionAge => f.write_str("the connection's age is over"),
         }
     }
 }

@@ -273,6 +273,7 @@ impl Serialize for Reason {
             TaskFailed { name: &'a str, error: &'a str },
             ServerFailed { name: &'a str, error: &'a str },
             Failed { name: &'a str, error: &'a str },
+            ConnectionAge,
         }
         let shape = match self {
             Reason::Signal(signal) => Shape::Signal { signal: *signal },
@@ -280,6 +281,7 @@ impl Serialize for Reason {
             Reason::TaskFailed { name, error } => Shape::TaskFailed { name, error },
             Reason::ServerFailed { name, error } => Shape::ServerFailed { name, error },
             Reason::Failed { name, error } => Shape::Failed { name, error },
+            Reason::ConnectionAge => Shape::ConnectionAge,
         };
         shape.serialize(serializer)
     }

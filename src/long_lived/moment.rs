@@ -4,14 +4,17 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::ages::Limit;
 use super::notices::Told;
 use super::spread;
 use crate::handle::ShutdownHandle;
 use crate::phase::Phase;
+use crate::reason::Reason;
 use crate::shared::Shared;
 
 impl ShutdownHandle {
@@ -54,7 +57,9 @@ impl ShutdownHandle {
 /// Where it comes from: [`Moment::current`] in a handler, the axum extractor (feature `axum`), or
 /// [`ShutdownHandle::moment`]. All that belongs to one connection of ours has the same moment, and so has a clone.
 ///
-/// A moment never comes when the coordinator is not run.
+/// In normal service it comes when the connection's age is over, if its server
+/// [limits that](crate::Server::max_connection_age); [`Told::reason`] says so. Otherwise a moment never comes when the coordinator
+/// is not run.
 ///
 /// # Cancel safety
 ///
@@ -66,8 +71,14 @@ impl ShutdownHandle {
 pub struct Moment {
     shared: Arc<Shared>,
     lot: u64,
+    /// The age of its connection, if that has one, and who waits for it.
+    age: Option<Limit>,
+    aging: Option<Pin<Box<Sleep>>>,
     state: State,
 }
+
+/// What has no deadline has one that is this far away.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 enum State {
     /// Its phase has not begun.
@@ -81,8 +92,10 @@ impl Moment {
     pub(crate) fn new(shared: Arc<Shared>, lot: u64) -> Self {
         let begun = shared.progress.begun(shared.plan.long_phase()).clone();
         Moment {
+            age: shared.ages.limit(lot),
             shared,
             lot,
+            aging: None,
             state: State::Waiting(Box::pin(begun.cancelled_owned())),
         }
     }
@@ -97,21 +110,76 @@ impl Moment {
         &self.shared
     }
 
-    /// When it comes, as soon as that is known: when its phase has begun.
+    /// Whether it may have come: in normal service only its connection's age lets it come.
+    #[cfg(feature = "tower")]
+    pub(crate) fn may_have_come(&self) -> bool {
+        let aged = self.age.is_some_and(|age| age.at <= Instant::now());
+        aged || !self.shared.tracker().is_serving()
+    }
+
+    /// When it comes in a shutdown, as soon as that is known: when its phase has begun.
     pub(crate) fn at(&self) -> Option<Instant> {
         let plan = &self.shared.plan;
         let begun = self.shared.progress.begun_at(plan.long_phase())?;
         Some(begun + spread::moment(plan.long_spread(), self.lot))
     }
 
+    /// Whether it comes because of its connection's age: that is over before the shutdown's moment.
+    fn is_aged(&self) -> bool {
+        let shutdown = self.at();
+        self.age
+            .is_some_and(|age| shutdown.is_none_or(|at| age.at <= at))
+    }
+
     fn told(&self) -> Told {
         let progress = &self.shared.progress;
-        let known = progress.trigger().zip(progress.deadline(Phase::Close));
-        let (trigger, deadline) = known.expect("a phase begins after the trigger");
+        let closes = progress.deadline(Phase::Close);
+        let cut = self.age.and_then(|age| age.cut);
+        let deadline = closes.into_iter().chain(cut).min();
+        let age = self.age.filter(|_| self.is_aged());
         Told {
-            reason: trigger.reason.clone(),
-            deadline,
+            reason: match (age, progress.trigger()) {
+                (Some(_), _) => Reason::ConnectionAge,
+                (None, trigger) => {
+                    let trigger = trigger.expect("a phase begins after the trigger");
+                    trigger.reason.clone()
+                }
+            },
+            deadline: deadline.unwrap_or_else(|| Instant::now() + NEVER),
         }
+    }
+
+    /// It has come: counts that.
+    fn tell(&self) {
+        match self.shared.tracker().is_serving() {
+            // No shutdown is to find it in its report.
+            true => self.shared.ages.tell(self.lot),
+            false => self.shared.notices.tell(self.lot),
+        }
+    }
+
+    /// The next state, as a shutdown goes on.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<State> {
+        match &mut self.state {
+            State::Waiting(begun) => {
+                ready!(begun.as_mut().poll(cx));
+                Poll::Ready(match self.at() {
+                    Some(at) if at > Instant::now() => State::Near(Box::pin(sleep_until(at))),
+                    _ => State::Come,
+                })
+            }
+            State::Near(sleep) => sleep.as_mut().poll(cx).map(|()| State::Come),
+            State::Come => Poll::Ready(State::Come),
+        }
+    }
+
+    /// Ready when the age of its connection is over.
+    fn poll_age(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(Limit { at, .. }) = self.age else {
+            return Poll::Pending;
+        };
+        let aging = self.aging.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        aging.as_mut().poll(cx)
     }
 }
 
@@ -120,22 +188,15 @@ impl Future for Moment {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Told> {
         loop {
-            let next = match &mut self.state {
-                State::Waiting(begun) => {
-                    ready!(begun.as_mut().poll(cx));
-                    match self.at() {
-                        Some(at) if at > Instant::now() => State::Near(Box::pin(sleep_until(at))),
-                        _ => State::Come,
-                    }
-                }
-                State::Near(sleep) => {
-                    ready!(sleep.as_mut().poll(cx));
-                    State::Come
-                }
-                State::Come => return Poll::Ready(self.told()),
+            if let State::Come = self.state {
+                return Poll::Ready(self.told());
+            }
+            let next = match self.poll_age(cx) {
+                Poll::Ready(()) => State::Come,
+                Poll::Pending => ready!(self.poll_shutdown(cx)),
             };
             if let State::Come = next {
-                self.shared.notices.tell(self.lot);
+                self.tell();
             }
             self.state = next;
         }
@@ -144,7 +205,11 @@ impl Future for Moment {
 
 impl Clone for Moment {
     fn clone(&self) -> Self {
-        Moment::new(Arc::clone(&self.shared), self.lot)
+        Moment {
+            // The connection may be gone, and its age with it.
+            age: self.age,
+            ..Moment::new(Arc::clone(&self.shared), self.lot)
+        }
     }
 }
 

@@ -19,13 +19,15 @@ pub struct Told {
 }
 
 impl Told {
-    /// Why the process is leaving.
+    /// Why the process is leaving, or [`Reason::ConnectionAge`] if it stays and the connection's age is over.
     #[must_use]
     pub const fn reason(&self) -> &Reason {
         &self.reason
     }
 
-    /// When what is still open is cut: Close's deadline.
+    /// When what is still open is cut: at Close's deadline, or when the
+    /// [grace](crate::Server::max_connection_age_grace) behind the connection's age is over. Decades from now if it is told
+    /// because of its age, and there is no grace.
     #[must_use]
     pub const fn deadline(&self) -> Instant {
         self.deadline

@@ -35,7 +35,8 @@ impl Connection {
 
     /// Its peer, its protocol, and what it is doing.
     pub(crate) fn name(&self) -> String {
-        let told = self.handle.shared.notices.knows(self.lot);
+        let shared = &self.handle.shared;
+        let told = shared.notices.knows(self.lot) || shared.ages.has_told(self.lot);
         let told = if told { ", told to end" } else { "" };
         let life = self.life();
         format!(

@@ -11,6 +11,7 @@ use http_body::Frame;
 
 use crate::long_lived::Moment;
 use crate::long_lived::Told;
+use crate::reason::Reason;
 
 /// How what lasts is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +78,9 @@ impl Ending {
         }
     }
 
-    /// Whether the shutdown has begun: before that no moment comes.
+    /// Whether its moment may have come.
     pub(super) fn is_leaving(&self) -> bool {
-        !self.moment.shared().tracker().is_serving()
+        self.moment.may_have_come()
     }
 
     /// Whether it is time to end it, and what it has sent so far can be ended there.
@@ -134,7 +135,10 @@ fn unavailable(told: &Told) -> HeaderMap {
         ),
         (
             HeaderName::from_static("grpc-message"),
-            HeaderValue::from_static("the server is shutting down"),
+            HeaderValue::from_static(match told.reason() {
+                Reason::ConnectionAge => "the connection is too old",
+                _ => "the server is shutting down",
+            }),
         ),
         (
             HeaderName::from_static("grpc-retry-pushback-ms"),
