@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{Frames, Seen};
+use super::late_cut::LateCut;
 use super::messages::{Messages, ends_head};
 use super::sniff::Sniffed;
 use crate::net::connection::Connection;
@@ -35,6 +36,10 @@ enum Follow {
     Http1Begins,
     Http1(Messages),
     Http2(Box<Frames>),
+    /// No HTTP any more. Nobody drives it, so its age cuts it from here.
+    Upgraded {
+        _late_cut: Option<LateCut>,
+    },
 }
 
 impl<I> Io<I> {
@@ -68,13 +73,27 @@ impl<I> Io<I> {
         Poll::Ready(())
     }
 
-    /// Whether it was cut. A connection that left HTTP is not followed any more.
+    /// A connection that left HTTP is not followed any more.
     #[cold]
-    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.state.cut.is_upgraded() {
-            self.follow = Follow::Nothing;
+    fn leave_http(&mut self) {
+        if self.state.cut.is_upgraded() && !matches!(self.follow, Follow::Upgraded { .. }) {
+            let late_cut = LateCut::of(&self.state);
+            self.follow = Follow::Upgraded {
+                _late_cut: late_cut,
+            };
         }
+    }
+
+    #[cold]
+    fn ends_reads(&mut self, cx: &mut Context<'_>) -> bool {
+        self.leave_http();
         self.state.cut.ends_reads(cx.waker())
+    }
+
+    #[cold]
+    fn ends_writes(&mut self, cx: &mut Context<'_>) -> bool {
+        self.leave_http();
+        self.state.cut.ends_writes(cx.waker())
     }
 
     /// Looks at what the client has sent; nothing is its end.
@@ -97,7 +116,7 @@ impl<I> Io<I> {
             }
             Follow::Http2(_) => self.received_frames(bytes),
             Follow::Http1Begins => self.received_first(bytes),
-            Follow::Nothing => {}
+            Follow::Nothing | Follow::Upgraded { .. } => {}
         }
     }
 
@@ -173,10 +192,9 @@ impl<I> Io<I> {
     #[inline]
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         match &self.follow {
-            Follow::Http1(_) | Follow::Http1Begins | Follow::Nothing if !self.sniffed.is_left() => {
-                false
-            }
-            _ => self.give_now(buf),
+            Follow::Http2(_) => self.give_now(buf),
+            _ if self.sniffed.is_left() => self.give_now(buf),
+            _ => false,
         }
     }
 
@@ -264,7 +282,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.state.cut.is_any() && self.is_cut(cx) {
+        if self.state.cut.is_any() && self.ends_reads(cx) {
             return Poll::Ready(Ok(()));
         }
         if self.give(buf) {
@@ -284,8 +302,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
 
 impl<I: AsyncWrite + Unpin> Io<I> {
     #[inline]
-    fn writable(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.state.cut.ends_writes(cx.waker()) {
+    fn writable(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.state.cut.is_any() && self.ends_writes(cx) {
             true => Err(cut_off()),
             false => Ok(()),
         }
@@ -296,7 +314,7 @@ impl<I: AsyncWrite + Unpin> Io<I> {
 fn cut_off() -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionAborted,
-        "cut at the end of the shutdown's Close phase",
+        "cut: the shutdown's Close phase is over, or the grace behind the connection's age",
     )
 }
 

@@ -13,6 +13,7 @@ mod frames;
 mod graceful;
 mod in_flight;
 pub(crate) mod io;
+mod late_cut;
 mod messages;
 pub(crate) mod service;
 mod sniff;
