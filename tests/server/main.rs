@@ -17,6 +17,7 @@ mod support;
 #[cfg(unix)]
 mod accept_errors;
 mod admin;
+mod ages;
 mod bounds;
 mod connection_header;
 #[cfg(feature = "axum")]
