@@ -265,6 +265,7 @@
 //! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] in [`server`] |
 //! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
 //! | bound slow clients | [`Timeouts`] |
+//! | have clients connect anew now and then, so that they spread over the replicas | [`Server::max_connection_age`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
 //! | say that start-up is not over | [`ShutdownHandle::not_ready`] |
 //! | do something in a phase | [`ShutdownHandle::hook`], [`try_hook`](ShutdownHandle::try_hook), [`blocking_hook`](ShutdownHandle::blocking_hook), [`try_blocking_hook`](ShutdownHandle::try_blocking_hook); [`When`] |
