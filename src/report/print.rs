@@ -338,11 +338,11 @@ mod tests {
             let lines: Vec<&str> = printed.split('\n').collect();
 
             // The head, the phase, its hooks, what was left behind, how much more and a hint, the tasks, requests in all and
-            // a second, connections, what lasts.
+            // a second, what was cut, connections, what lasts.
             let more = usize::from(report.phases[0].left_behind_total > 1);
             let long = usize::from(numbers[2] > 0);
             let hint = usize::from(report.phases[0].hint().is_some());
-            assert_eq!(lines.len(), 1 + 1 + 3 + 1 + more + hint + 3 + 3 + long);
+            assert_eq!(lines.len(), 1 + 1 + 3 + 1 + more + hint + 3 + 4 + long);
             for line in lines {
                 assert!(line.chars().count() <= 80, "{line}");
                 assert!(line.chars().all(is_plain), "{line:?}");
