@@ -272,6 +272,8 @@
 //! | take a hook back | [`ShutdownHandle::remove_hook`] |
 //! | run work in the background | [`ShutdownHandle::task`], [`try_task`](ShutdownHandle::try_task), [`TaskContext`] |
 //! | keep the shutdown waiting | [`ShutdownHandle::guard`], [`DrainGuard`] |
+//! | refuse new requests while the listener is open | [`Server::refuse_from`], [`DrainLayer::refuse_from`] |
+//! | ask for the shutdown in a handler | [`ShutdownHandle::of`], [`Moment::of`]; where a middleware spawns handlers, with [`Server::context_in_extensions`] |
 //! | end WebSockets, event streams, calls that stream | [`Moment`], [`close_websocket`], [`close_websocket_sink`], [`EventStreams`], [`LongLived`] |
 //! | proxy CONNECT, WebSockets or TCP | [`server::tunnel`] |
 //! | serve a protocol of your own | of requests and answers: [`ConnectionGroup::watch_session`]; any other: [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
@@ -454,6 +456,7 @@ pub mod server {
 mod pages {
     #[doc = include_str!("../README.md")]
     mod readme {}
+    #[cfg(feature = "axum")]
     #[doc = include_str!("../docs/phases.md")]
     mod phases {}
     #[doc = include_str!("../docs/kubernetes.md")]

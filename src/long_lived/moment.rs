@@ -20,7 +20,7 @@ use crate::shared::Shared;
 impl ShutdownHandle {
     /// A moment in the spread of long connections, drawn for the caller: for what lasts and has no connection of ours.
     ///
-    /// In a handler [`Moment::current`] is the connection's own.
+    /// In a handler [`Moment::of`] is the connection's own.
     pub fn moment(&self) -> Moment {
         Moment::new(Arc::clone(&self.shared), self.shared.draws.next())
     }
@@ -54,7 +54,7 @@ impl ShutdownHandle {
 /// }
 /// ```
 ///
-/// Where it comes from: [`Moment::current`] in a handler, the axum extractor (feature `axum`), or
+/// Where it comes from: in a handler the axum extractor (feature `axum`), [`Moment::of`] or [`Moment::current`]; elsewhere
 /// [`ShutdownHandle::moment`]. All that belongs to one connection of ours has the same moment, and so has a clone.
 ///
 /// In normal service it comes when the connection's age is over, if its server
