@@ -309,8 +309,8 @@ async fn drain_names_only_guards_that_it_waits_for() {
         left.iter().map(|it| it.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!(report.phase(Phase::Drain).unwrap().left_behind_total, 1);
-    assert_eq!(names(Phase::Drain), ["`early`"]);
-    assert_eq!(names(Phase::Close), ["`early`", "`late`"]);
+    assert_eq!(names(Phase::Drain), ["early"]);
+    assert_eq!(names(Phase::Close), ["early", "late"]);
     drop((early, late));
 }
 
@@ -328,7 +328,7 @@ async fn more_than_the_report_names_is_counted() {
     assert_eq!(drain.left_behind.len(), 20);
     assert_eq!(drain.left_behind_total, 100);
     // The oldest.
-    let first = [0, 1, 2].map(|i| format!("`upload {i}`"));
+    let first = [0, 1, 2].map(|i| format!("upload {i}"));
     let names = drain.left_behind.iter().map(|left| &left.name);
     assert!(names.take(3).eq(&first), "{:?}", drain.left_behind);
     assert!(report.to_string().contains("left behind: 80 more\n"));

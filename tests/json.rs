@@ -47,8 +47,8 @@ async fn report_has_a_stable_shape() {
     };
     let left_behind = |age: u64| {
         json!([
-            {"kind": "task", "name": "`late`", "age_ms": age},
-            {"kind": "guard", "name": "`upload 7`", "age_ms": age},
+            {"kind": "task", "name": "late", "age_ms": age},
+            {"kind": "guard", "name": "upload 7", "age_ms": age},
         ])
     };
     let mut drain = phase(

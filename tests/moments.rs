@@ -274,7 +274,7 @@ async fn a_long_guard_at_the_deadline_is_listed_and_clean() {
     assert_eq!(close.outcome, PhaseOutcome::TimedOut);
     assert_eq!(close.left_behind_total, 1);
     assert_eq!(close.left_behind[0].kind, Kind::Guard);
-    assert_eq!(close.left_behind[0].name, "`socket 7`");
+    assert_eq!(close.left_behind[0].name, "socket 7");
     assert!(
         report
             .to_string()
@@ -296,7 +296,7 @@ async fn drain_does_not_name_a_long_guard() {
 
     let drain = report.phase(Phase::Drain).unwrap();
     assert_eq!(drain.left_behind_total, 1);
-    assert_eq!(drain.left_behind[0].name, "`upload`");
+    assert_eq!(drain.left_behind[0].name, "upload");
     assert_eq!(report.phase(Phase::Close).unwrap().left_behind_total, 2);
     assert!(!report.is_clean());
     drop((long, short));

@@ -215,7 +215,7 @@ async fn endless_task_is_named_in_drain_and_dropped_after_close() {
         assert_eq!(report.outcome, PhaseOutcome::TimedOut);
         assert_eq!(report.left_behind_total, 1);
         assert_eq!(report.left_behind[0].kind, Kind::Task);
-        assert_eq!(report.left_behind[0].name, "`importer`");
+        assert_eq!(report.left_behind[0].name, "importer");
         assert_eq!(report.left_behind[0].age, deadline);
     }
     assert_eq!(report.tasks[0].outcome, Outcome::Overran);
@@ -236,7 +236,7 @@ async fn task_that_uses_the_time_of_close_is_late_but_not_cut() {
 
     let drain = report.phase(Phase::Drain).unwrap();
     assert_eq!(drain.outcome, PhaseOutcome::TimedOut);
-    assert_eq!(drain.left_behind[0].name, "`importer`");
+    assert_eq!(drain.left_behind[0].name, "importer");
     assert_eq!(report.took, secs(12));
     assert_eq!(report.cut, 0);
     assert!(report.is_clean());

@@ -233,7 +233,9 @@ impl Outcome {
 pub struct LeftBehind {
     /// What it is.
     pub kind: Kind,
-    /// Its name: a request's method and path, a task's or guard's name, a connection's peer and what it was doing.
+    /// Its name. Of a request the method and the path (`GET /slow`), of a task or guard the name that it was given, of a
+    /// connection the peer and what it was doing (`10.1.2.3:57720 (HTTP/1: GET /events)`). `Display` puts the name of a task
+    /// or guard in backticks.
     pub name: String,
     /// How long it had been there.
     pub age: Duration,

@@ -227,7 +227,12 @@ impl fmt::Display for Outcome {
 impl fmt::Display for LeftBehind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = plain::line(format_args!("{}", self.name), LONGEST_TEXT);
-        write!(f, "{} {name}, for {}", self.kind, Seconds(self.age))
+        let quote = match self.kind {
+            Kind::Task | Kind::Guard => "`",
+            Kind::Request | Kind::Connection => "",
+        };
+        let age = Seconds(self.age);
+        write!(f, "{} {quote}{name}{quote}, for {age}", self.kind)
     }
 }
 

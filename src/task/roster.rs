@@ -142,7 +142,7 @@ impl Roster {
             .map(|guard| (Kind::Guard, &*guard.name, guard.since));
         left.extend(tasks.chain(guards).map(|(kind, name, since)| LeftBehind {
             kind,
-            name: format!("`{name}`"),
+            name: name.to_owned(),
             age: since.elapsed(),
             unmarked_call: false,
         }));
