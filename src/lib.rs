@@ -266,6 +266,7 @@
 //! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
 //! | bound slow clients | [`Timeouts`] |
 //! | have clients connect anew now and then, so that they spread over the replicas | [`Server::max_connection_age`] |
+//! | set TCP options | [`Server::tcp_nodelay`], [`Server::tcp_keepalive`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
 //! | say that start-up is not over | [`ShutdownHandle::not_ready`] |
 //! | do something in a phase | [`ShutdownHandle::hook`], [`try_hook`](ShutdownHandle::try_hook), [`blocking_hook`](ShutdownHandle::blocking_hook), [`try_blocking_hook`](ShutdownHandle::try_blocking_hook); [`When`] |
@@ -444,7 +445,8 @@ pub mod server {
     };
     pub use crate::long_lived::tunnel::tunnel;
     pub use crate::net::{
-        Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Session, Watched, bind,
+        Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Session, TcpKeepalive,
+        Watched, bind,
     };
     #[cfg(feature = "hyper")]
     #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]

@@ -13,6 +13,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::group::Group;
 use super::listener::{Accept, is_about_one_connection, passes_with_time};
+use super::socket::SocketOptions;
 use crate::in_flight::Ticket;
 
 /// How long nothing is accepted when the process is out of file descriptors or memory.
@@ -50,6 +51,8 @@ pub struct Accepting<L: Accept> {
     ticket: Option<Ticket>,
     /// Others accept from it, as the application says.
     shared: bool,
+    /// Set on what is accepted.
+    socket: SocketOptions,
     name: String,
     group: Arc<Group>,
 }
@@ -92,6 +95,7 @@ impl<L: Accept> Accepting<L> {
         shared: bool,
         listener: L,
         ticket: Option<Ticket>,
+        socket: SocketOptions,
     ) -> Self {
         let late = group.comes_late();
         Accepting {
@@ -104,6 +108,7 @@ impl<L: Accept> Accepting<L> {
             closing: Box::pin(group.closing()),
             ticket,
             shared,
+            socket,
             name,
             group: Arc::clone(group),
         }
@@ -122,7 +127,11 @@ impl<L: Accept> Accepting<L> {
     ///
     /// Cancel safe: no connection is lost.
     pub async fn next(&mut self) -> Option<(L::Io, L::Peer)> {
-        poll_fn(|cx| self.poll_next(cx)).await
+        let accepted = poll_fn(|cx| self.poll_next(cx)).await;
+        if let Some((io, _)) = &accepted {
+            self.socket.set(io);
+        }
+        accepted
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(L::Io, L::Peer)>> {

@@ -19,6 +19,7 @@ use super::listener::Accept;
 use super::peer::Peer;
 use super::raw::Raw;
 use super::session::Session;
+use super::socket::{SocketOptions, TcpKeepalive};
 use super::terms::Terms;
 use super::watched::Watched;
 use crate::handle::ShutdownHandle;
@@ -80,6 +81,7 @@ pub struct ConnectionGroup {
     ticket: Mutex<Option<Ticket>>,
     name: String,
     shared: bool,
+    socket: SocketOptions,
     group: Arc<Group>,
 }
 
@@ -93,6 +95,7 @@ impl ConnectionGroup {
             ticket: Mutex::new(handle.shared.tracker().take(Class::Listener)),
             name: "server".to_owned(),
             shared: false,
+            socket: SocketOptions::default(),
             group: Group::new(handle, true, Terms::default()),
         }
     }
@@ -111,6 +114,21 @@ impl ConnectionGroup {
         self
     }
 
+    /// `TCP_NODELAY` of what [`accept`](ConnectionGroup::accept) accepts: see [`Server::tcp_nodelay`](crate::Server::tcp_nodelay).
+    #[must_use]
+    pub fn tcp_nodelay(mut self, nodelay: bool) -> Self {
+        self.socket.nodelay = nodelay;
+        self
+    }
+
+    /// TCP keepalive of what [`accept`](ConnectionGroup::accept) accepts: see
+    /// [`Server::tcp_keepalive`](crate::Server::tcp_keepalive).
+    #[must_use]
+    pub fn tcp_keepalive(mut self, keepalive: impl Into<TcpKeepalive>) -> Self {
+        self.socket.keepalive = Some(keepalive.into());
+        self
+    }
+
     /// Accepts from `listener` as [`serve`](crate::serve) does, to the end of Close. [`Accepting::next`] gives each
     /// connection.
     ///
@@ -123,7 +141,14 @@ impl ConnectionGroup {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let name = self.name.clone();
-        Accepting::new(&self.group, name, self.shared, listener, ticket)
+        Accepting::new(
+            &self.group,
+            name,
+            self.shared,
+            listener,
+            ticket,
+            self.socket,
+        )
     }
 
     /// Ready when it is time to close the listener: at the end of Close, when what stood before is gone.

@@ -128,7 +128,7 @@ impl Accept for TcpListener {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(TcpListener::poll_accept(self, cx))?;
-        Poll::Ready(Ok((no_delay(stream), peer)))
+        Poll::Ready(Ok((stream, peer)))
     }
 
     fn ends(io: &TcpStream) -> Option<[SocketAddr; 2]> {
@@ -162,8 +162,7 @@ impl Accept for TcpListener {
             .into_iter()
             .filter_map(|(stream, peer)| {
                 stream.set_nonblocking(true).ok()?;
-                let stream = no_delay(TcpStream::from_std(stream).ok()?);
-                Some((stream, peer))
+                Some((TcpStream::from_std(stream).ok()?, peer))
             })
             .collect()
     }
@@ -224,16 +223,6 @@ fn taken<T>(mut accept: impl FnMut() -> io::Result<T>) -> Option<T> {
             Err(_) => return None,
         }
     }
-}
-
-/// A response is not held back until the client has acknowledged the one before.
-fn no_delay(stream: TcpStream) -> TcpStream {
-    // Some systems refuse it to a connection that has been reset meanwhile (EINVAL on macOS). Its first read says so, too,
-    // and the listener is none the worse for it.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(target: "lameduck", %error, "no TCP_NODELAY");
-    }
-    stream
 }
 
 /// An error of the one connection that was to be accepted: it has gone already, or the network reports what happened to it

@@ -1,8 +1,8 @@
 //! One connection, whatever its protocol: counted before its task is spawned, asked to close at its own moment of the spread,
 //! and cut at Close's deadline.
 //!
-//! - `listener` is what a server accepts from, `accept` the loop that does, `syn_filter` what comes before its close,
-//!   `holders` who else has it.
+//! - `listener` is what a server accepts from, `accept` the loop that does, `socket` what is set on what it accepts,
+//!   `syn_filter` what comes before its close, `holders` who else has it.
 //! - `group` keeps the connections of one server; `connection` is what the parts of one connection share.
 //! - `exit` is the machine that decides how a connection ends, by the `timeouts` among its server's `terms`; `delivery` asks
 //!   the kernel what the client has acknowledged.
@@ -32,6 +32,7 @@ mod raw;
 mod report;
 pub(crate) mod requests;
 mod session;
+pub(crate) mod socket;
 #[cfg(target_os = "linux")]
 mod syn_filter;
 pub(crate) mod terms;
@@ -44,4 +45,5 @@ pub use group::ConnectionGroup;
 pub use listener::{Accept, bind};
 pub use raw::Raw;
 pub use session::Session;
+pub use socket::TcpKeepalive;
 pub use watched::Watched;

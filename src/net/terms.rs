@@ -1,6 +1,7 @@
 //! What a server has set for all of its connections.
 
 use super::age::MaxAge;
+use super::socket::SocketOptions;
 use super::timeouts::Timeouts;
 use crate::in_flight::Stage;
 use crate::phase::Phase;
@@ -13,6 +14,7 @@ pub(crate) struct Terms {
     /// Whether a request's context is put into its extensions.
     pub(crate) carries: bool,
     pub(crate) max_age: MaxAge,
+    pub(crate) socket: SocketOptions,
 }
 
 impl Default for Terms {
@@ -29,6 +31,7 @@ impl From<Timeouts> for Terms {
             refusals: Refusals::default(),
             carries: false,
             max_age: MaxAge::default(),
+            socket: SocketOptions::default(),
         }
     }
 }

@@ -41,6 +41,8 @@ mod request_bodies;
 mod runtime;
 mod service;
 mod slow_readers;
+#[cfg(target_os = "linux")]
+mod sockets;
 mod tls;
 mod trickling_heads;
 mod tunnel;

@@ -16,6 +16,7 @@ use hyper::server::conn::{http1, http2};
 use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{Builders, Executor};
 use crate::net::age::SHORTEST;
+use crate::net::socket::TcpKeepalive;
 use crate::net::terms::{RequestNames, Terms};
 use crate::net::timeouts::Timeouts;
 use crate::phase::Phase;
@@ -56,6 +57,8 @@ pub use serve::{Serving, serve, serve_admin};
 /// | handshake | none |
 /// | timeouts | those of [`Timeouts`] |
 /// | a connection's age, and the grace behind it | no limit |
+/// | `TCP_NODELAY` | on |
+/// | TCP keepalive | none |
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
 /// | requests and upgrades during the shutdown | accepted while the listener is open |
 /// | a request's context in its extensions | no |
@@ -252,6 +255,37 @@ impl<X, H> Server<X, H> {
     /// does not: it stays clean. Without a [`max_connection_age`](Server::max_connection_age) it changes nothing.
     pub fn max_connection_age_grace(mut self, grace: Duration) -> Self {
         self.terms.max_age.grace = Some(grace);
+        self
+    }
+
+    /// Whether TCP connections are accepted with `TCP_NODELAY`. By default they are: without it the last part of a response may
+    /// wait for the client to acknowledge the part before (Nagle's algorithm, RFC 896), 40 ms with a client that delays its
+    /// acknowledgements.
+    ///
+    /// It costs packets: a server whose connections carry many small HTTP/2 responses at once writes each by itself.
+    ///
+    /// Reaches each listener whose connections are [`TcpStream`](tokio::net::TcpStream)s, also one that implements
+    /// [`Accept`](crate::server::Accept) around another, and no other kind.
+    pub fn tcp_nodelay(mut self, nodelay: bool) -> Self {
+        self.terms.socket.nodelay = nodelay;
+        self
+    }
+
+    /// Lets the kernel find out that a silent client is gone, with TCP's keepalive. By default the sockets are left as they are
+    /// accepted, which is without.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # fn example(handle: ShutdownHandle) {
+    /// let server = Server::new(&handle).tcp_keepalive(Duration::from_secs(60));
+    /// # let _ = server;
+    /// # }
+    /// ```
+    ///
+    /// Reaches the listeners that [`tcp_nodelay`](Server::tcp_nodelay) reaches.
+    pub fn tcp_keepalive(mut self, keepalive: impl Into<TcpKeepalive>) -> Self {
+        self.terms.socket.keepalive = Some(keepalive.into());
         self
     }
 

@@ -117,7 +117,14 @@ impl<X, H> Server<X, H> {
             shared.routing.serve();
             ticket = shared.tracker().take(Class::Listener);
         }
-        let mut accepting = Accepting::new(&group, name.clone(), held_by_others, listener, ticket);
+        let mut accepting = Accepting::new(
+            &group,
+            name.clone(),
+            held_by_others,
+            listener,
+            ticket,
+            terms.socket,
+        );
         let spawner = Spawner {
             group: Arc::clone(&group),
             service,
