@@ -87,6 +87,8 @@ async fn report_has_a_stable_shape() {
             {"name": "importer", "outcome": "done"},
             {"name": "late", "outcome": "overran"},
         ],
+        "tasks_unlisted": 0,
+        "tasks_failed": 1,
         "tasks_total": 2,
         "traffic": {"served": 0, "refused": 0, "last_arrival_ms": null, "per_second": []},
         "connections": {"closed": 0, "cut": 0},

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use lameduck::report::PhaseOutcome;
-use lameduck::{DrainLayer, LeaveEarly, Phase, Plan, ShutdownCoordinator};
+use lameduck::{DrainLayer, LeaveEarly, Phase, Plan, ShutdownCoordinator, TaskContext};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -73,6 +73,27 @@ async fn log_has_the_report_as_one_event_with_fields() {
     let lines = logged::lines();
     let reports: Vec<_> = lines.iter().filter(|it| it.contains("28.000 s")).collect();
     assert_eq!(reports, [&expected], "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_counts_every_task_that_failed_whatever_the_report_lists() {
+    logged::capture();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    for at in 0..100 {
+        let fails = async |cx: TaskContext| {
+            cx.stop_requested().await;
+            Err("no")
+        };
+        shutdown.try_task(format!("fails {at}"), fails).unwrap();
+        shutdown.task(format!("late {at}"), |_| pending()).unwrap();
+    }
+
+    shutdown.shutdown("deploy");
+    shutdown.run().await;
+
+    let lines = logged::lines();
+    let counted = lines.iter().any(|line| line.ends_with(" tasks_failed=200"));
+    assert!(counted, "{lines:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lameduck::{Phase, Plan, Reason, Report, ShutdownCoordinator};
+use lameduck::{Phase, Plan, Reason, Report, ShutdownCoordinator, TaskContext};
 use tokio::time::sleep;
 
 const fn secs(seconds: u64) -> Duration {
@@ -240,6 +240,45 @@ async fn timeline_names_twenty_of_each_and_first_what_went_wrong() {
     assert!(lines.contains(&"    hooks: 80 more, all done"));
     assert!(lines.contains(&"  task `task 50` overran"));
     assert!(lines.contains(&"  tasks: 80 more, 30 of them not done"));
+}
+
+/// Tasks that fail after T0, and as many others that end well.
+async fn with_failing_tasks(tasks: u64) -> Arc<Report> {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    for at in 0..tasks {
+        let well = async |cx: TaskContext| cx.stop_requested().await;
+        shutdown.task(format!("+{at}"), well).unwrap();
+        let fails = async |cx: TaskContext| {
+            cx.stop_requested().await;
+            Err("")
+        };
+        shutdown.try_task(at.to_string(), fails).unwrap();
+    }
+    shutdown.handle().shutdown("deploy");
+    shutdown.run().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeline_counts_the_tasks_that_the_report_has_no_room_for() {
+    let report = with_failing_tasks(300).await;
+
+    assert_eq!(report.tasks.len(), Report::MOST_TASKS);
+    let text = report.to_string();
+    let counted = "  tasks: 580 more, 280 of them not done";
+    assert!(text.lines().any(|line| line == counted), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn summary_counts_the_tasks_that_the_report_has_no_room_for() {
+    for tasks in [101, 300, 3_000] {
+        let summary = with_failing_tasks(tasks).await.summary();
+
+        let named = summary.matches(", task `").count() as u64;
+        let (_, more) = summary.rsplit_once(", … and ").unwrap();
+        let more: u64 = more.strip_suffix(" more").unwrap().parse().unwrap();
+        assert_eq!(named + more, tasks, "{summary}");
+        assert!(summary.len() <= Report::SUMMARY_BYTES);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -502,6 +502,7 @@ async fn report_lists_a_hundred_tasks_at_most_and_the_failures_first() {
 
     assert_eq!(report.tasks_total, 220);
     assert_eq!(report.tasks.len(), Report::MOST_TASKS);
+    assert_eq!((report.tasks_unlisted, report.tasks_failed), (120, 120));
     assert!(report.tasks.iter().all(|task| !task.outcome.is_done()));
     assert_eq!(report.tasks[0].name, "failed 0");
     assert_eq!(report.tasks[1].name, "endless 0");

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Report};
+use super::Report;
 use crate::plain::{self, LONGEST_TEXT};
 
 impl Report {
     /// Logs the report: its numbers with the summary as message, at `info` if it is clean and at `warn` if not; its page at `debug`.
     pub(crate) fn log(&self, summary: &str) {
-        let failed = |outcome: &Outcome| !outcome.is_done();
+        let hooks_failed = self.hooks().filter(|hook| !hook.outcome.is_done()).count();
         let per_second: Vec<String> = self.traffic.per_second.iter().map(u64::to_string).collect();
         let per_second = (!per_second.is_empty()).then(|| per_second.join(" "));
         // One event, whose level is a constant of its place.
@@ -30,8 +30,8 @@ impl Report {
                     connections_cut = self.connections.cut,
                     long_told = self.long.told,
                     long_cut = self.long.cut,
-                    hooks_failed = self.hooks().filter(|hook| failed(&hook.outcome)).count(),
-                    tasks_failed = self.tasks.iter().filter(|task| failed(&task.outcome)).count(),
+                    hooks_failed,
+                    tasks_failed = self.failed_tasks(),
                     "{summary}"
                 )
             };

@@ -72,6 +72,10 @@ pub struct Report {
     /// which they were started; at most [`Report::MOST_TASKS`]. If there were more, those that ended as they should are left
     /// out first.
     pub tasks: Vec<TaskReport>,
+    /// How many background tasks would be in `tasks` if it had no limit, and are not.
+    pub tasks_unlisted: u64,
+    /// How many background tasks failed, panicked or overran, listed or not.
+    pub tasks_failed: u64,
     /// How many background tasks were started, listed or not.
     pub tasks_total: u64,
     /// The requests that arrived after the trigger.
@@ -105,7 +109,7 @@ impl Report {
         !self.reason.is_failure()
             && self.cut == 0
             && self.hooks().all(|hook| hook.outcome.is_done())
-            && self.tasks.iter().all(|task| task.outcome.is_done())
+            && self.failed_tasks() == 0
     }
 
     /// What `main` should return: what the [`ExitPolicy`] says of how it went.
@@ -132,6 +136,16 @@ impl Report {
     /// The hooks of all phases, in the order of the phases.
     pub fn hooks(&self) -> impl Iterator<Item = &HookReport> {
         self.phases.iter().flat_map(|phase| &phase.hooks)
+    }
+
+    /// How many tasks did not end as they should, also when `tasks` was changed since.
+    fn failed_tasks(&self) -> u64 {
+        self.tasks_failed.max(self.failed_tasks_listed())
+    }
+
+    fn failed_tasks_listed(&self) -> u64 {
+        let failed = self.tasks.iter().filter(|task| !task.outcome.is_done());
+        failed.count() as u64
     }
 
     /// The report of one phase, if it began.

@@ -34,15 +34,29 @@ impl Report {
         let hooks = self.phases.iter().flat_map(endings_of_hooks);
         let tasks = endings_of_tasks(&self.tasks);
         let unwell: Vec<_> = hooks.chain(tasks).filter(|it| !it.is_done()).collect();
-        for (named, ending) in unwell.iter().enumerate() {
+        let without_a_line = self.tasks_without_a_line().failed;
+        let mut more = without_a_line.saturating_add(unwell.len() as u64);
+        for ending in unwell {
             let ending = plain::line(format_args!(", {ending}"), LONGEST_TEXT);
             if summary.len() + ending.len() + AND_MORE > Self::SUMMARY_BYTES {
-                summary += &format!(", … and {} more", unwell.len() - named);
                 break;
             }
             summary += &ending;
+            more -= 1;
+        }
+        if more > 0 {
+            summary += &format!(", … and {more} more");
         }
         summary
+    }
+
+    /// The tasks that `tasks` had no room for.
+    fn tasks_without_a_line(&self) -> Others {
+        let failed = self.failed_tasks() - self.failed_tasks_listed();
+        Others {
+            total: self.tasks_unlisted.max(failed),
+            failed,
+        }
     }
 
     fn verdict(&self) -> &'static str {
@@ -67,7 +81,12 @@ impl fmt::Display for Report {
             ),
         )?;
         self.phases.iter().try_for_each(|phase| phase.fmt(f))?;
-        list(f, "  tasks", endings_of_tasks(&self.tasks).collect())?;
+        list(
+            f,
+            "  tasks",
+            endings_of_tasks(&self.tasks).collect(),
+            self.tasks_without_a_line(),
+        )?;
         line(
             f,
             format_args!(
@@ -112,7 +131,8 @@ impl fmt::Display for PhaseReport {
                 self.outcome
             ),
         )?;
-        list(f, "    hooks", endings_of_hooks(self).collect())?;
+        let hooks = endings_of_hooks(self).collect();
+        list(f, "    hooks", hooks, Others::default())?;
         let named = self.left_behind.iter().take(PhaseReport::MOST_NAMED);
         for left in named.clone() {
             line(f, format_args!("    left behind: {left}"))?;
@@ -178,8 +198,21 @@ impl fmt::Display for Ending<'_> {
     }
 }
 
-/// Lists endings, a line each, and counts those for which there is no room. What went wrong has room first.
-fn list(f: &mut fmt::Formatter<'_>, title: &str, mut endings: Vec<Ending<'_>>) -> fmt::Result {
+/// How many are counted, and not listed.
+#[derive(Default)]
+struct Others {
+    total: u64,
+    /// How many of `total` did not end as they should.
+    failed: u64,
+}
+
+/// Lists endings, a line each, and counts those for which there is no room, and `others`. What went wrong has room first.
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    mut endings: Vec<Ending<'_>>,
+    others: Others,
+) -> fmt::Result {
     if endings.len() > PhaseReport::MOST_NAMED {
         endings.sort_by_key(Ending::is_done);
     }
@@ -192,7 +225,8 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, mut endings: Vec<Ending<'_>>) -
     }
     let rest = endings.get(PhaseReport::MOST_NAMED..).unwrap_or_default();
     let unwell = rest.iter().filter(|it| !it.is_done()).count();
-    match (rest.len(), unwell) {
+    let unwell = others.failed.saturating_add(unwell as u64);
+    match (others.total.saturating_add(rest.len() as u64), unwell) {
         (0, _) => Ok(()),
         (more, 0) => line(f, format_args!("{title}: {more} more, all done")),
         (more, unwell) => line(
@@ -312,6 +346,8 @@ mod tests {
                 left_behind_total: more.max(1),
             }],
             tasks: tasks.into(),
+            tasks_unlisted: 0,
+            tasks_failed: 2,
             tasks_total: 3,
             exit: ExitPolicy::new(),
             traffic: Traffic {

@@ -263,6 +263,7 @@ impl Sequence {
     fn report(&self) -> Report {
         let t0 = self.t0;
         let arrivals = self.shared.arrivals();
+        let tasks = self.shared.roster.report();
         let phases: Vec<PhaseReport> = self
             .phases
             .iter()
@@ -276,8 +277,10 @@ impl Sequence {
             took: t0.elapsed(),
             budget: self.shared.plan.budget(),
             phases,
-            tasks: self.shared.roster.reports(),
-            tasks_total: self.shared.roster.total(),
+            tasks: tasks.listed,
+            tasks_unlisted: tasks.unlisted,
+            tasks_failed: tasks.failed,
+            tasks_total: tasks.total,
             traffic: Traffic {
                 served: arrivals.served,
                 refused: arrivals.refused,

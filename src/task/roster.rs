@@ -25,6 +25,9 @@ struct Names {
     taken: BTreeSet<Arc<str>>,
     /// The tasks that are over and that the report lists: [`Report::MOST_TASKS`] at most.
     over: BTreeMap<TaskId, Over>,
+    /// How many are over that the report would list if it had room for all, and how many of those did not end as they should.
+    over_total: u64,
+    over_failed: u64,
     /// How many tasks there have been, which is the number of the next one.
     started: TaskId,
     guards: WeakList<GuardName>,
@@ -44,6 +47,18 @@ struct Task {
 struct Over {
     name: Arc<str>,
     outcome: Outcome,
+}
+
+/// What the report says of the tasks.
+pub(crate) struct Tasks {
+    /// In the order in which they were started: [`Report::MOST_TASKS`] at most.
+    pub(crate) listed: Vec<TaskReport>,
+    /// How many had no room in `listed`.
+    pub(crate) unlisted: u64,
+    /// How many did not end as they should, listed or not.
+    pub(crate) failed: u64,
+    /// How many there have been.
+    pub(crate) total: u64,
 }
 
 /// Why there is no task of that name.
@@ -163,13 +178,17 @@ impl Roster {
         }
     }
 
-    /// How the tasks ended that the report lists, in the order in which they were started.
-    pub(crate) fn reports(&self) -> Vec<TaskReport> {
+    /// How the tasks ended.
+    pub(crate) fn report(&self) -> Tasks {
         let names = self.names();
         let over = names.over.iter();
         let over = over.map(|(id, over)| (id, &over.name, &over.outcome));
         let cut = names.tasks.iter().filter(|(_, task)| task.cut);
-        let cut = cut.map(|(id, task)| (id, &task.name, &Outcome::Overran));
+        let cut: Vec<_> = cut
+            .map(|(id, task)| (id, &task.name, &Outcome::Overran))
+            .collect();
+        let (listable, failed) = (names.over_total, names.over_failed);
+        let (listable, failed) = (listable + cut.len() as u64, failed + cut.len() as u64);
         let mut listed: Vec<_> = over.chain(cut).collect();
         listed.sort_by_key(|(id, _, outcome)| (outcome.is_done(), *id));
         listed.truncate(Report::MOST_TASKS);
@@ -178,12 +197,12 @@ impl Roster {
             name: name.to_string(),
             outcome: outcome.clone(),
         };
-        listed.into_iter().map(report).collect()
-    }
-
-    /// How many tasks there have been.
-    pub(crate) fn total(&self) -> u64 {
-        self.names().started
+        Tasks {
+            unlisted: listable - listed.len() as u64,
+            listed: listed.into_iter().map(report).collect(),
+            failed,
+            total: names.started,
+        }
     }
 
     /// The tasks that are running now, for a watchdog that must not wait.
@@ -208,6 +227,8 @@ impl Roster {
 impl Names {
     /// Keeps how a task ended. When there is no room, what did not end as it should takes the place of a task that did.
     fn list(&mut self, id: TaskId, over: Over) {
+        self.over_total += 1;
+        self.over_failed += u64::from(!over.outcome.is_done());
         if self.over.len() >= Report::MOST_TASKS {
             let mut others = self.over.iter();
             let done = others.find(|(_, other)| other.outcome.is_done());
