@@ -264,6 +264,7 @@
 //! | keep somebody else's server | [`DrainLayer`] |
 //! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] in [`server`] |
 //! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
+//! | keep metrics and health checks out of all this | [`Server::exempt`], [`DrainLayer::exempt`], [`ShutdownCoordinator::probe_user_agents`] |
 //! | bound slow clients | [`Timeouts`] |
 //! | have clients connect anew now and then, so that they spread over the replicas | [`Server::max_connection_age`] |
 //! | set TCP options | [`Server::tcp_nodelay`], [`Server::tcp_keepalive`] |

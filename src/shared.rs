@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError};
 use tokio::time::Instant;
 
 use crate::hook::{Hooks, NeverRun};
+#[cfg(feature = "tower")]
+use crate::http::traffic::ProbeAgents;
 use crate::in_flight::{
     Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Revocable, Tracker,
     WeakList,
@@ -61,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) ages: Ages,
     #[cfg(feature = "tower")]
     event_streams: Mutex<EventStreams>,
+    #[cfg(feature = "tower")]
+    probe_agents: Mutex<ProbeAgents>,
     /// Where the moments come from.
     pub(crate) draws: Draws,
     /// Somebody listens to the process's signals for this coordinator.
@@ -114,6 +118,8 @@ impl Shared {
             ages: Ages::default(),
             #[cfg(feature = "tower")]
             event_streams: Mutex::default(),
+            #[cfg(feature = "tower")]
+            probe_agents: Mutex::default(),
             draws: Draws::new(),
             owns_process: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
@@ -232,6 +238,24 @@ impl Shared {
     #[cfg(feature = "tower")]
     pub(crate) fn event_streams(&self) -> MutexGuard<'_, EventStreams> {
         self.event_streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn set_probe_agents(&self, agents: ProbeAgents) {
+        *self.lock_probe_agents() = agents;
+    }
+
+    /// Those that servers and layers go by which are made now.
+    #[cfg(feature = "tower")]
+    pub(crate) fn probe_agents(&self) -> ProbeAgents {
+        *self.lock_probe_agents()
+    }
+
+    #[cfg(feature = "tower")]
+    fn lock_probe_agents(&self) -> MutexGuard<'_, ProbeAgents> {
+        self.probe_agents
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -121,6 +121,15 @@ impl Counted {
         }
     }
 
+    /// The request is exempt: nobody waits for it, and nobody names it.
+    #[cold]
+    pub(crate) fn let_go(&mut self) {
+        match self {
+            Counted::Alone(stake) => *stake = Stake::default(),
+            Counted::Shared(owner) => owner.let_go(),
+        }
+    }
+
     /// Where the request's moment lies, if somebody has asked for it by way of the context.
     pub(crate) fn lot(&self) -> Option<u64> {
         match self {
@@ -147,12 +156,18 @@ impl Counted {
     }
 }
 
-impl Drop for Owner {
-    fn drop(&mut self) {
+impl Owner {
+    fn let_go(&self) {
         let mut state = self.0.state();
         let over = (mem::take(&mut state.stake), state.namer.take());
         drop(state);
         drop(over);
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 

@@ -51,6 +51,7 @@ impl Said {
     const NOTHING: Said = Said(0);
     const LASTS: Said = Said(1);
     const PROBE: Said = Said(2);
+    const EXEMPT: Said = Said(4);
 
     const fn and(self, other: Said) -> Said {
         Said(self.0 | other.0)
@@ -74,7 +75,11 @@ impl Heard {
     }
 
     pub(crate) const fn is_probe(self) -> bool {
-        self.said.has(Said::PROBE)
+        self.said.has(Said::PROBE) || self.is_exempt()
+    }
+
+    pub(crate) const fn is_exempt(self) -> bool {
+        self.said.has(Said::EXEMPT)
     }
 
     /// The lot, if it is known: the connection's, or one that the handler has drawn by asking.
@@ -126,7 +131,8 @@ impl Current {
         Current::say(Said::LASTS);
     }
 
-    /// The request that is handled, if there is one, is a probe: its arrival says nothing about routing.
+    /// The request that is handled, if there is one, is a probe that counts: its arrival says nothing about routing.
+    #[cfg(feature = "tonic")]
     pub(crate) fn mark_probe() {
         Current::say(Said::PROBE);
     }
@@ -148,6 +154,20 @@ impl Current {
         Current::mark_lasting();
     }
 
+    /// The request that is handled, if there is one, is exempt: see [`traffic`](crate::http::traffic).
+    pub(crate) fn mark_exempt() {
+        Current::say(Said::EXEMPT);
+    }
+
+    /// Whether a request is handled that is exempt for whoever counts here.
+    #[inline]
+    pub(crate) fn is_exempt(tracker: Tracker) -> bool {
+        CURRENT.with(|place| {
+            place.said.get().has(Said::EXEMPT)
+                && place.request.get().is_some_and(|it| it.tracker == tracker)
+        })
+    }
+
     pub(crate) fn shared(self) -> Option<Arc<Shared>> {
         self.tracker.owner()?.downcast().ok()
     }
@@ -165,7 +185,8 @@ impl Current {
 }
 
 /// Restores what was current before, also when a handler panics.
-pub(crate) struct Entered {
+#[derive(Debug)]
+pub struct Entered {
     outer: Option<Current>,
     said: Said,
 }

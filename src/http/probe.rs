@@ -148,7 +148,7 @@ impl<B> Service<Request<B>> for Probe {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        Current::mark_probe();
+        Current::mark_exempt();
         ready(Ok(self.answer()))
     }
 }
@@ -180,7 +180,7 @@ impl<B> Service<Request<B>> for Probes {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        Current::mark_probe();
+        Current::mark_exempt();
         ready(Ok(match request.uri().path() {
             "/livez" => self.liveness.answer(),
             "/readyz" => self.readiness.answer(),

@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use crate::handle::ShutdownHandle;
 use crate::hook::HookError;
+use crate::http::current::Current;
 use crate::http::request::{
     LongLived, LongLivedFuture, LongLivedLayer, LongLivedService, RequestHead,
 };
@@ -161,6 +162,10 @@ impl Service<Request<Body>> for HealthServer {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match is_watch(RequestHead::from(&request)) {
+            true => Current::mark_probe(),
+            false => Current::mark_exempt(),
+        }
         self.inner.call(request)
     }
 }

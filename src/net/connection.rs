@@ -6,14 +6,17 @@ use std::task::Wake;
 
 use tokio::time::Instant;
 
+use super::carries::Carries;
 use super::cut::Cut;
 use super::delivery;
 use super::exit::{Age, EndReading, Exit, Leave, Look, Pong, Protocol};
 use super::peer::Peer;
 use super::requests::{Framing, Named, Place, Requests};
-use super::terms::{Refusals, RequestNames, Terms};
+use super::terms::{Exempt, Refusals, RequestNames, Terms};
 use super::timeouts::Timeouts;
 use crate::handle::ShutdownHandle;
+#[cfg(feature = "hyper")]
+use crate::http::traffic::ProbeAgents;
 use crate::in_flight::Ticket;
 use crate::long_lived::ages::Limit;
 use crate::long_lived::spread;
@@ -29,8 +32,9 @@ pub(crate) trait Home: ServerControl {
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
 pub(crate) struct Connection {
-    // Dropped before the handle: if that is the last one, the gauge is free for the next coordinator.
-    ticket: Option<Ticket>,
+    // Its ticket is dropped before the handle: if that is the last one, the gauge is free for the next coordinator.
+    life: Mutex<Life>,
+    counted: bool,
     pub(crate) handle: ShutdownHandle,
     /// The list in which the coordinator finds this connection: it lives as long as one of its connections does.
     home: Arc<dyn Home>,
@@ -42,13 +46,15 @@ pub(crate) struct Connection {
     hints: AtomicU8,
     /// How many requests hyper has called the service for.
     called: AtomicU32,
-    life: Mutex<Life>,
     pub(crate) peer: Peer,
     /// The two ends of its socket, where Linux can be asked about it.
     ends: Option<[SocketAddr; 2]>,
     pub(crate) names: RequestNames,
     pub(crate) refusals: Refusals,
-    pub(crate) carries: bool,
+    /// Whether a request's context is put into its extensions.
+    pub(crate) context: bool,
+    /// Which of its requests are exempt, if any are.
+    pub(crate) exempt: Option<Exempt>,
 }
 
 /// What changes in a connection's life. Locked by the connection's own task, by its requests where they run in other tasks, by
@@ -56,6 +62,7 @@ pub(crate) struct Connection {
 pub(crate) struct Life {
     pub(crate) exit: Exit,
     pub(crate) requests: Requests,
+    pub(super) carries: Carries,
 }
 
 /// Something is different from normal service.
@@ -117,18 +124,25 @@ impl Connection {
         let Terms {
             names,
             refusals,
-            carries,
+            context,
             max_age,
             ..
         } = *home.terms();
+        let exempt = home.terms().exempt.clone();
         let since = Instant::now();
         let shared = &handle.shared;
         let age = max_age.draw(since, lot);
         if let Some(Age { at, cut, .. }) = age {
             shared.ages.add(lot, Limit { at, cut });
         }
+        let counted = ticket.is_some();
         Connection {
-            ticket,
+            life: Mutex::new(Life {
+                exit: Exit::new(since).with_age(age),
+                requests: Requests::default(),
+                carries: Carries::new(ticket),
+            }),
+            counted,
             handle,
             home,
             since,
@@ -136,21 +150,18 @@ impl Connection {
             cut: Cut::new(),
             hints: AtomicU8::new(0),
             called: AtomicU32::new(0),
-            life: Mutex::new(Life {
-                exit: Exit::new(since).with_age(age),
-                requests: Requests::default(),
-            }),
             peer,
             ends,
             names,
             refusals,
-            carries,
+            context,
+            exempt,
         }
     }
 
     #[inline]
     pub(crate) const fn is_counted(&self) -> bool {
-        self.ticket.is_some()
+        self.counted
     }
 
     /// Whether no shutdown has begun.
@@ -245,10 +256,14 @@ impl Connection {
             None if self.ends.is_some() && is_paused(now) => self.timeouts().without_end(),
             _ => *self.timeouts(),
         };
-        self.ask(|exit| {
+        let look = self.ask(|exit| {
             exit.set_leave(leave, now);
             exit.look(&limits, now)
-        })
+        });
+        if leave.is_some_and(|leave| leave.end.is_some()) {
+            self.let_go();
+        }
+        look
     }
 
     /// Asks what is to be done: by its own task, which hyper calls the service in.
@@ -322,9 +337,15 @@ impl Connection {
         self.cut.upgrade();
     }
 
-    /// How many requests are in flight.
+    /// Which user agents are probes, beside those that are known.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn probe_agents(&self) -> ProbeAgents {
+        self.home.terms().agents
+    }
+
+    /// How many requests are in flight that count.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.life().exit.in_flight()
+        self.life().in_flight()
     }
 
     /// hyper has called the service for a request: in the connection's own task, so nothing has to be ordered.
@@ -337,6 +358,7 @@ impl Connection {
     #[inline]
     pub(crate) fn begin(&self, request: Option<Named>, body: Framing) -> Option<Place> {
         self.change(|life| {
+            life.carries_counted(&self.handle);
             life.exit.begin();
             life.requests.latest = body;
             request.map(|request| life.requests.add(request))
@@ -346,12 +368,19 @@ impl Connection {
     /// A request is over.
     #[inline]
     pub(crate) fn finish(&self, place: Option<Place>) {
+        self.finish_with(place, |_| {});
+    }
+
+    /// A request is over, of which something else is noted as well.
+    #[inline]
+    pub(super) fn finish_with(&self, place: Option<Place>, note: impl FnOnce(&mut Life)) {
         if std::thread::panicking() {
             self.panicked(place);
         }
         // Dropped behind the lock.
         let _removed = self.change(|life| {
             let removed = place.and_then(|place| life.requests.remove(place));
+            note(life);
             life.exit.finish();
             removed
         });
@@ -374,11 +403,11 @@ impl Connection {
     #[cold]
     pub(crate) fn abandoned(&self) {
         let lost = {
-            let exit = &self.life().exit;
-            if exit.is_upgraded() || !self.is_counted() {
+            let life = self.life();
+            if life.exit.is_upgraded() || !self.is_counted() {
                 return;
             }
-            exit.in_flight() + exit.unfinished() > 0
+            life.in_flight() + life.unfinished() > 0
         };
         if lost {
             let connection = self.name();
@@ -424,9 +453,9 @@ impl Connection {
             self.ask_socket();
         }
         let (lost, upgraded) = {
-            let exit = &self.life().exit;
-            let in_flight = if in_flight_too { exit.in_flight() } else { 0 };
-            (exit.unfinished() + in_flight, exit.upgraded())
+            let life = self.life();
+            let in_flight = if in_flight_too { life.in_flight() } else { 0 };
+            (life.unfinished() + in_flight, life.exit.upgraded())
         };
         if self.cut.cut() {
             let counts = &self.handle.shared.connections;

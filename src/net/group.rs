@@ -437,9 +437,14 @@ impl ServerControl for Group {
             Some(Phase::Close) => |exit| !exit.is_lingering(),
             _ => return,
         };
-        let all = self.each().into_iter();
-        for connection in all.filter(|one| wakes(&one.life().exit)) {
-            connection.cut.wake();
+        let closes = self.handle.phase() == Some(Phase::Close);
+        for connection in self.each() {
+            if closes {
+                connection.let_go();
+            }
+            if wakes(&connection.life().exit) {
+                connection.cut.wake();
+            }
         }
     }
 
@@ -447,7 +452,9 @@ impl ServerControl for Group {
         if !self.counted {
             return;
         }
-        for connection in self.each() {
+        // What was let go goes on, to the end of Exit at most.
+        let all = self.each().into_iter();
+        for connection in all.filter(|one| !one.life().is_let_go()) {
             connection.end_now(false);
         }
     }

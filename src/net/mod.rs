@@ -9,12 +9,14 @@
 //! - `age` draws for how long a connection may be used, where its server limits that.
 //! - `watched` drives a connection by what its `exit` says, or `cut`s it; `graceful` says what each kind of connection makes
 //!   of being asked.
-//! - `requests` names what it carries, `peer` its client, and `report` says what it was doing.
+//! - `carries` says whether what a connection carries is waited for, `requests` names it, `peer` its client, and `report` says what it
+//!   was doing.
 //! - `raw` is a connection of an accept loop of the user's that is not HTTP, `session` its requests and answers.
 //! - `lingering` is how the IO of a connection ends.
 
 pub(crate) mod accept;
 pub(crate) mod age;
+mod carries;
 pub(crate) mod connection;
 mod cut;
 mod delivery;

@@ -23,6 +23,7 @@ impl Connection {
                     unmarked_call: false,
                 }));
             }
+            Kind::Connection if self.life().is_let_go() => {}
             Kind::Connection => left.push(LeftBehind {
                 kind,
                 name: self.name(),
@@ -63,7 +64,7 @@ impl Life {
         if exit.is_upgraded() {
             return "upgraded".to_owned();
         }
-        if exit.in_flight() > 0 {
+        if self.in_flight() > 0 {
             return self.busy_with();
         }
         match exit.tunnels() {
@@ -100,7 +101,7 @@ impl Life {
 
     fn busy_with(&self) -> String {
         let first = self.requests.iter().next().map(Named::name);
-        match (first, self.exit.in_flight()) {
+        match (first, self.in_flight()) {
             (Some(name), 0 | 1) => name,
             (Some(name), count) => format!("{name} and {} more", count - 1),
             (None, 1) => "1 request".to_owned(),

@@ -3,19 +3,32 @@
 use super::age::MaxAge;
 use super::socket::SocketOptions;
 use super::timeouts::Timeouts;
+#[cfg(feature = "hyper")]
+use crate::http::traffic::ProbeAgents;
 use crate::in_flight::Stage;
 use crate::phase::Phase;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) names: RequestNames,
     pub(crate) timeouts: Timeouts,
     pub(crate) refusals: Refusals,
     /// Whether a request's context is put into its extensions.
-    pub(crate) carries: bool,
+    pub(crate) context: bool,
     pub(crate) max_age: MaxAge,
     pub(crate) socket: SocketOptions,
+    pub(crate) exempt: Option<Exempt>,
+    #[cfg(feature = "hyper")]
+    pub(crate) agents: ProbeAgents,
 }
+
+#[cfg(feature = "hyper")]
+pub(crate) use crate::http::traffic::ExemptRule as Exempt;
+
+/// Without HTTP there are no requests.
+#[cfg(not(feature = "hyper"))]
+#[derive(Clone, Debug)]
+pub(crate) enum Exempt {}
 
 impl Default for Terms {
     fn default() -> Self {
@@ -29,9 +42,12 @@ impl From<Timeouts> for Terms {
             names: RequestNames::default(),
             timeouts,
             refusals: Refusals::default(),
-            carries: false,
+            context: false,
             max_age: MaxAge::default(),
             socket: SocketOptions::default(),
+            exempt: None,
+            #[cfg(feature = "hyper")]
+            agents: &[],
         }
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 ///
 /// - at least [`min`](LeaveEarly::min) has passed since T0;
 /// - nothing has arrived for [`quiet`](LeaveEarly::quiet). Probes do not count: those of this crate, those that name
-///   themselves (the kubelet's, AWS's and Google's balancers'), and what [`DrainLayer::exempt`] lets pass;
+///   themselves (the kubelet's, AWS's and Google's balancers', and those of
+///   [`probe_user_agents`](crate::ShutdownCoordinator::probe_user_agents)), and what [`Server::exempt`] or [`DrainLayer::exempt`]
+///   names;
 /// - the traffic before T0 makes that silence significant. It was counted in quiet times, one after the other: in each of the
 ///   last 20 at least 14 requests must have arrived. With an average of 14, chance alone makes such a silence less than once
 ///   in a million times; that it holds for the least of 20 is for traffic that comes in bursts.
@@ -19,6 +21,7 @@ use std::time::Duration;
 /// that moves last and by which little comes: `min` is the safeguard against both.
 ///
 /// [`DrainLayer::exempt`]: crate::DrainLayer::exempt
+/// [`Server::exempt`]: crate::Server::exempt
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaveEarly {
     min: Duration,

@@ -114,6 +114,29 @@ impl ShutdownCoordinator {
         self
     }
 
+    /// Adds user agents that are probes, by how they begin: what probes your service and names itself is no traffic. The kubelet
+    /// (`kube-probe/`), AWS's (`ELB-HealthChecker/`) and Google's balancers (`GoogleHC/`) are known. By default no others.
+    ///
+    /// A probe is served and counted like any request, but its arrival is no evidence of traffic: not in the report, and not for
+    /// [`LeaveEarly`](crate::LeaveEarly). For requests that are not to be waited for either there is
+    /// [`Server::exempt`](crate::Server::exempt).
+    ///
+    /// It holds for servers and layers that are made later. A second call replaces the first. The list is `'static`, so that
+    /// no request has to lock anything to look at it; `Vec::leak` makes one of what is only known at run time.
+    ///
+    /// ```
+    /// # use lameduck::{Plan, ShutdownCoordinator};
+    /// let shutdown = ShutdownCoordinator::new(Plan::immediate())
+    ///     .probe_user_agents(&["Consul Health Check", "Envoy/HC"]);
+    /// ```
+    #[cfg(feature = "tower")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+    #[must_use]
+    pub fn probe_user_agents(self, agents: &'static [&'static str]) -> Self {
+        self.handle.shared.set_probe_agents(agents);
+        self
+    }
+
     /// The file that gets the report's summary line and the watchdog's last words: the container's `terminationMessagePath`. By
     /// default Kubernetes' own default, `/dev/termination-log`. A file that does not exist or cannot be written gets nothing; it
     /// is never created. A line is cut to 2 KiB, because the kubelet shows 4 KiB.

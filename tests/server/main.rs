@@ -23,6 +23,7 @@ mod connection_header;
 #[cfg(feature = "axum")]
 mod context;
 mod events;
+mod exempt;
 mod goaway;
 mod group;
 mod half_close;

@@ -25,6 +25,8 @@ pub(crate) struct InFlight {
     connect: bool,
     /// What is still to be noted of its arrival.
     arrival: Arrival,
+    /// Nobody waits for it.
+    exempt: bool,
     state: Arc<Connection>,
     counted: Counted,
 }
@@ -39,6 +41,7 @@ impl InFlight {
             version: None,
             connect: false,
             arrival: Arrival::Nothing,
+            exempt: false,
             state: Arc::clone(state),
             counted: Counted::Alone(Stake::new(None)),
         }
@@ -54,22 +57,41 @@ impl InFlight {
     fn admit_now<B: Body>(&mut self, request: &mut Request<B>) -> bool {
         self.version = Some(request.version());
         self.connect = *request.method() == Method::CONNECT;
+        if let Some(rule) = &self.state.exempt {
+            if rule.exempts(request) {
+                self.admit_exempt(request);
+                return true;
+            }
+        }
         let generation = self.count(request);
         let named = match (generation, self.state.names) {
             (None, _) | (_, RequestNames::Off) => None,
             // Made before the lock is taken: on HTTP/2 others begin and end meanwhile.
             (Some(generation), names) => Some(Named::new(request, generation, names)),
         };
-        // HTTP/2 tells its requests apart, and h2 would take a lock to answer.
-        let body = match self.state.is_http2() {
-            true => Framing::Empty,
-            false => request.framing(),
-        };
-        self.place = self.state.begin(named, body);
-        if self.state.carries && generation.is_some() {
+        self.place = self.state.begin(named, self.framing(request));
+        if self.state.context && generation.is_some() {
             self.carry(request);
         }
         generation.is_some()
+    }
+
+    #[cold]
+    fn admit_exempt<B: Body>(&mut self, request: &mut Request<B>) {
+        self.exempt = true;
+        self.state.begin_exempt(self.framing(request));
+        if self.state.context {
+            self.carry(request);
+        }
+    }
+
+    /// HTTP/2 tells its requests apart, and h2 would take a lock to answer.
+    #[inline(always)]
+    fn framing<B: Body>(&self, request: &Request<B>) -> Framing {
+        match self.state.is_http2() {
+            true => Framing::Empty,
+            false => request.framing(),
+        }
     }
 
     /// Puts a context into the request's extensions.
@@ -96,7 +118,7 @@ impl InFlight {
         let (ticket, generation) = tracker.take_dated(Class::Work)?;
         self.counted = Counted::Alone(Stake::new(Some(ticket)));
         if tracker.minds_arrivals() {
-            self.arrival = Arrival::of(request.headers(), tracker);
+            self.arrival = Arrival::of(request.headers(), self.state.probe_agents(), tracker);
             let is_upgrade = || upgrades::is_asked_for(request);
             if self.state.refusals.refuse(tracker.stage(), is_upgrade) {
                 return None;
@@ -127,9 +149,22 @@ impl InFlight {
         if heard.is_probe() {
             self.arrival = Arrival::Nothing;
         }
+        if heard.is_exempt() {
+            self.becomes_exempt();
+        }
         if heard.lasts() {
             self.keep_for_close();
         }
+    }
+
+    /// A layer within says so, or a probe of ours that answers.
+    fn becomes_exempt(&mut self) {
+        if self.exempt {
+            return;
+        }
+        self.exempt = true;
+        self.counted.let_go();
+        self.state.becomes_exempt(self.place.take());
     }
 }
 
@@ -140,6 +175,11 @@ impl Hold for InFlight {
     fn current(&self) -> Current {
         let tracker = self.state.handle.shared.tracker();
         Current::new(tracker, Some(self.state.lot))
+    }
+
+    #[inline]
+    fn is_exempt(&self) -> bool {
+        self.exempt
     }
 
     #[inline]
@@ -154,6 +194,9 @@ impl Hold for InFlight {
     #[inline]
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
         if leaves_http(self.connect, response.status()) {
+            if self.is_exempt() {
+                self.state.leaves_exempt();
+            }
             match self.state.is_http2() {
                 true => self.state.tell(Exit::open_tunnel),
                 false => self.state.upgrade(),
@@ -167,6 +210,9 @@ impl Hold for InFlight {
     }
 
     fn keep_for_close(&mut self) -> bool {
+        if self.exempt {
+            return false;
+        }
         self.state.lasts(self.place);
         let tracker = self.state.handle.shared.tracker();
         self.counted.keep_for_close(tracker)
@@ -186,7 +232,10 @@ impl Drop for InFlight {
             self.state.begin(None, Framing::Empty);
         }
         self.counted.unname();
-        self.state.finish(self.place);
+        match self.exempt {
+            true => self.state.finish_exempt(),
+            false => self.state.finish(self.place),
+        }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use http::HeaderMap;
 
-use super::rules::is_probe;
+use crate::http::traffic::{ProbeAgents, is_probe};
 use crate::in_flight::Tracker;
 
-/// Noted when the request's handler has run: by then it is known whether it was a probe of ours.
+/// Noted when the request's handler has run: by then it is known whether it was exempt, or a probe of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// Nobody minds, it has been noted, or it was answered by a probe of ours.
+    /// Nobody minds, it has been noted, it is exempt, or it was answered by a probe of ours.
     #[default]
     Nothing,
     /// Somebody else's probe: whoever answers it may be told to be ready by that.
@@ -19,8 +19,8 @@ pub(crate) enum Arrival {
 
 impl Arrival {
     #[cold]
-    pub(crate) fn of(headers: &HeaderMap, tracker: Tracker) -> Self {
-        match (is_probe(headers), tracker.is_serving()) {
+    pub(crate) fn of(headers: &HeaderMap, agents: ProbeAgents, tracker: Tracker) -> Self {
+        match (is_probe(headers, agents), tracker.is_serving()) {
             (true, _) => Arrival::Probe,
             (false, true) => Arrival::InService,
             (false, false) => Arrival::Leaving,

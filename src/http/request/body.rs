@@ -58,7 +58,7 @@ impl<B, H> DrainBody<B, H> {
 
 /// Asks a body for its next frame while its request is the one that is running.
 fn poll_running<B: Body>(body: Pin<&mut B>, hold: &mut impl Hold, cx: &mut Context<'_>) -> Next<B> {
-    let entered = hold.current().enter();
+    let entered = hold.enter();
     let polled = body.poll_frame(cx);
     let heard = entered.heard();
     drop(entered);

@@ -78,7 +78,7 @@ where
         match self.project().state.project() {
             StateProj::Open { inner, hold } => {
                 let running = hold.as_mut().expect("polled after it was ready");
-                let entered = running.current().enter();
+                let entered = running.enter();
                 let mut answer = inner.poll(cx);
                 running.ran(entered.heard());
                 // Looked at where it lies, and moved once: it is large.

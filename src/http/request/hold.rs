@@ -7,7 +7,8 @@ use super::arrival::Arrival;
 use super::ending::Fate;
 use super::long::{fate, lasts};
 use crate::http::context::{Counted, Stake};
-use crate::http::current::{Current, Heard};
+use crate::http::current::{Current, Entered, Heard};
+use crate::http::traffic::ProbeAgents;
 use crate::in_flight::{Ticket, Tracker};
 
 /// Held from before the handler is called until the response's body is over. Dropping it ends the request.
@@ -17,6 +18,20 @@ pub trait Hold {
 
     /// What a handler may ask for while it runs.
     fn current(&self) -> Current;
+
+    /// Whether the request is exempt, as far as that is known.
+    fn is_exempt(&self) -> bool;
+
+    /// Makes the request the current one, until what is returned is dropped. Layers within and servers around it learn whether
+    /// it is exempt.
+    #[inline]
+    fn enter(&self) -> Entered {
+        let entered = self.current().enter();
+        if self.is_exempt() {
+            Current::mark_exempt();
+        }
+        entered
+    }
 
     /// The handler, or the body, has run, and has said this.
     fn ran(&mut self, heard: Option<Heard>);
@@ -49,13 +64,20 @@ pub struct RequestGuard {
     lot: Option<u64>,
     /// What is still to be noted of its arrival.
     arrival: Arrival,
+    /// Nobody waits for it.
+    exempt: bool,
     counted: Counted,
 }
 
 impl RequestGuard {
-    pub(super) fn new<B>(tracker: Tracker, request: &Request<B>, ticket: Option<Ticket>) -> Self {
+    pub(super) fn new<B>(
+        tracker: Tracker,
+        agents: ProbeAgents,
+        request: &Request<B>,
+        ticket: Option<Ticket>,
+    ) -> Self {
         let arrival = match ticket.is_some() && tracker.minds_arrivals() {
-            true => Arrival::of(request.headers(), tracker),
+            true => Arrival::of(request.headers(), agents, tracker),
             false => Arrival::Nothing,
         };
         RequestGuard {
@@ -64,6 +86,7 @@ impl RequestGuard {
             version: request.version(),
             connect: *request.method() == Method::CONNECT,
             lot: None,
+            exempt: ticket.is_none(),
             counted: Counted::Alone(Stake::new(ticket)),
         }
     }
@@ -90,6 +113,10 @@ impl RequestGuard {
         if heard.is_probe() {
             self.arrival = Arrival::Nothing;
         }
+        if heard.is_exempt() {
+            self.exempt = true;
+            self.counted.let_go();
+        }
         if heard.lasts() {
             self.keep_for_close();
         }
@@ -103,6 +130,11 @@ impl Hold for RequestGuard {
     #[inline]
     fn current(&self) -> Current {
         Current::new(self.tracker, self.lot.or_else(|| self.counted.lot()))
+    }
+
+    #[inline]
+    fn is_exempt(&self) -> bool {
+        self.exempt
     }
 
     #[inline]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use http::Response;
 use tower_layer::Layer;
 
-use super::rules::{Exempt, Reject, RequestHead, Rules, unavailable};
+use super::rules::{Exempt, Reject, Rules, unavailable};
 use super::service::DrainService;
 use crate::handle::ShutdownHandle;
+use crate::http::traffic::RequestHead;
 use crate::phase::Phase;
 
 /// Counts the requests that pass, so that Drain waits for them; a [`tower_layer::Layer`] for any server.
@@ -67,6 +68,7 @@ impl DrainLayer {
                 tracker: handle.shared.tracker(),
                 carry: false,
                 refuse_from: None,
+                agents: handle.shared.probe_agents(),
                 exempt: |_| false,
                 reject: |_, retry_after| unavailable(retry_after),
             },
@@ -75,9 +77,21 @@ impl DrainLayer {
 }
 
 impl<E, R> DrainLayer<E, R> {
-    /// Lets requests pass that are neither to be counted nor to be refused: probes, metrics.
+    /// Says which requests are exempt: probes of your own, metrics. An exempt request is
     ///
-    /// One rule for both: a request that is not waited for must not be turned away while others are, nor the reverse.
+    /// - not counted, and never refused,
+    /// - waited for neither by Drain nor by Close,
+    /// - no traffic: it neither keeps LameDuck from being over early ([`LeaveEarly`](crate::LeaveEarly)) nor does it count as an
+    ///   arrival in the report.
+    ///
+    /// One rule for all of these: a request that is not waited for must not be turned away while others are, nor the reverse.
+    ///
+    /// Under a server of ours, or another layer of the same coordinator, the request is exempt there as well, from the moment at
+    /// which this layer is called. [`Server::exempt`](crate::Server::exempt) knows earlier. What is exempt around this layer is
+    /// exempt here. This crate's probes, and `Check` of gRPC's health service, are exempt without a rule; but this layer refuses
+    /// them from Release on, because it has not called them by then.
+    ///
+    /// The rule is called once for each request. By default none is exempt.
     #[must_use]
     pub fn exempt<F>(self, exempt: F) -> DrainLayer<F, R>
     where
@@ -88,6 +102,7 @@ impl<E, R> DrainLayer<E, R> {
                 tracker: self.rules.tracker,
                 carry: self.rules.carry,
                 refuse_from: self.rules.refuse_from,
+                agents: self.rules.agents,
                 exempt,
                 reject: self.rules.reject,
             },
@@ -139,6 +154,7 @@ impl<E, R> DrainLayer<E, R> {
                 tracker: self.rules.tracker,
                 carry: self.rules.carry,
                 refuse_from: self.rules.refuse_from,
+                agents: self.rules.agents,
                 exempt: self.rules.exempt,
                 reject,
             },

@@ -10,8 +10,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::long::LongLived;
-use super::rules::{Exempt, RequestHead};
+use super::rules::Exempt;
 use crate::http::context::mark_lasting;
+use crate::http::traffic::RequestHead;
 
 /// Marks the requests of a route as [`LongLived`], from their beginning: a [`tower_layer::Layer`] for where the handler is
 /// somebody else's.

@@ -20,8 +20,9 @@ pub use hold::RequestGuard;
 pub use layer::DrainLayer;
 pub use long::LongLived;
 pub use mark::{LongLivedFuture, LongLivedLayer, LongLivedService};
-pub use rules::RequestHead;
 pub use service::DrainService;
+
+pub use crate::http::traffic::RequestHead;
 
 #[cfg(feature = "hyper")]
 pub(crate) use rules::{retry_after, unavailable};

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use http::header::{RETRY_AFTER, USER_AGENT};
-use http::{
-    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
 
+use crate::http::traffic::{ProbeAgents, RequestHead};
 use crate::in_flight::Tracker;
 use crate::phase::Phase;
 use crate::random;
@@ -25,6 +24,7 @@ pub(super) struct Rules<E, R> {
     pub(super) carry: bool,
     /// From when on requests are refused, if not from Release on.
     pub(super) refuse_from: Option<Phase>,
+    pub(super) agents: ProbeAgents,
     pub(super) exempt: E,
     pub(super) reject: R,
 }
@@ -36,47 +36,6 @@ impl<E, R> Rules<E, R> {
         self.refuse_from
             .is_some_and(|phase| phase.has_begun(self.tracker.stage()))
     }
-}
-
-/// What the rule of [`DrainLayer::exempt`](crate::DrainLayer::exempt) sees of a request.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct RequestHead<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The target. A nested router may have stripped it.
-    pub uri: &'a Uri,
-    /// The protocol's version.
-    pub version: Version,
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// What the layers before this one have left here: axum's `MatchedPath`, say.
-    pub extensions: &'a Extensions,
-}
-
-impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
-    fn from(request: &'a Request<B>) -> Self {
-        RequestHead {
-            method: request.method(),
-            uri: request.uri(),
-            version: request.version(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
-    }
-}
-
-/// Whether it is a probe of somebody who names itself so: the kubelet, AWS's and Google's balancers.
-///
-/// Their arrival says nothing about where traffic is routed.
-#[cold]
-pub(crate) fn is_probe(headers: &HeaderMap) -> bool {
-    const PROBES: [&[u8]; 3] = [b"kube-probe/", b"ELB-HealthChecker/", b"GoogleHC/"];
-    headers.get(USER_AGENT).is_some_and(|agent| {
-        PROBES
-            .iter()
-            .any(|probe| agent.as_bytes().starts_with(probe))
-    })
 }
 
 /// 503, and when to try again.

@@ -12,7 +12,9 @@ use super::arrival::Arrival;
 use super::body::DrainBody;
 use super::future::ResponseFuture;
 use super::hold::{Hold, RequestGuard, is_http1, say_close};
-use super::rules::{Exempt, Reject, RequestHead, Rules, retry_after};
+use super::rules::{Exempt, Reject, Rules, retry_after};
+use crate::http::current::Current;
+use crate::http::traffic::RequestHead;
 use crate::in_flight::Class;
 
 /// Counts the requests that pass. Made by [`DrainLayer`](crate::DrainLayer).
@@ -45,7 +47,8 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let tracker = self.rules.tracker;
-        let exempt = (self.rules.exempt)(RequestHead::from(&request));
+        let exempt =
+            (self.rules.exempt)(RequestHead::from(&request)) || Current::is_exempt(tracker);
         // Taken before the inner call: a service that does work in `call` is already in flight.
         let ticket = if exempt {
             None
@@ -55,7 +58,7 @@ where
                 false => tracker.take(Class::Work),
             };
             if ticket.is_none() {
-                Arrival::of(request.headers(), tracker).refused(tracker);
+                Arrival::of(request.headers(), self.rules.agents, tracker).refused(tracker);
                 let head = RequestHead::from(&request);
                 let mut response = (self.rules.reject)(head, retry_after());
                 if is_http1(request.version()) {
@@ -65,12 +68,12 @@ where
             }
             ticket
         };
-        let mut guard = RequestGuard::new(tracker, &request, ticket);
+        let mut guard = RequestGuard::new(tracker, self.rules.agents, &request, ticket);
         if self.rules.carry {
             guard.carry(&mut request);
         }
         // A service may ask in `call` already.
-        let entered = guard.current().enter();
+        let entered = guard.enter();
         let response = self.inner.call(request);
         guard.called(entered.heard());
         ResponseFuture::open(response, guard)

@@ -15,6 +15,7 @@ use hyper::server::conn::{http1, http2};
 
 use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{Builders, Executor};
+use crate::http::traffic::{ExemptRule, RequestHead};
 use crate::net::age::SHORTEST;
 use crate::net::socket::TcpKeepalive;
 use crate::net::terms::{RequestNames, Terms};
@@ -55,6 +56,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | request extension | none |
 /// | request names | method and path, without the query |
 /// | handshake | none |
+/// | exempt requests | none but this crate's probes |
 /// | timeouts | those of [`Timeouts`] |
 /// | a connection's age, and the grace behind it | no limit |
 /// | `TCP_NODELAY` | on |
@@ -194,6 +196,47 @@ impl<X, H> Server<X, H> {
     /// How the report calls requests that were left behind.
     pub fn request_names(mut self, names: RequestNames) -> Self {
         self.terms.names = names;
+        self
+    }
+
+    /// Says which requests are exempt: health checks of your own, metrics, whatever asks without end and is no traffic. An exempt
+    /// request is
+    ///
+    /// - not counted, and never refused,
+    /// - waited for neither by Drain nor by Close,
+    /// - no traffic: it neither keeps LameDuck from being over early ([`LeaveEarly`](crate::LeaveEarly)) nor makes it wait where
+    ///   nothing else has come, and it is no arrival in the report,
+    /// - not named in the report.
+    ///
+    /// Its answer is not cut short for that: a connection that carries nothing but exempt requests when Close waits for it
+    /// is let go. It ends as an idle one does when the answer is out, in Release or Exit if need be. What an exempt
+    /// handler uses must survive hooks of Release, or it fails then. What is still open at the end of Exit is dropped. An upgrade
+    /// (a WebSocket) is a connection like any other, whoever asked for it.
+    ///
+    /// A [`DrainLayer`](crate::DrainLayer) under the server takes the request for exempt as well, and the server one that such a
+    /// layer [exempts](crate::DrainLayer::exempt). This crate's probes, and `Check` of gRPC's health service, are exempt
+    /// without a rule. To have health checkers served like any client, but not counted as traffic, there is
+    /// [`probe_user_agents`](crate::ShutdownCoordinator::probe_user_agents).
+    ///
+    /// The rule is called once for each request, and a panic in it ends the request as one in its handler does. A second call of
+    /// this replaces the first.
+    ///
+    /// ```no_run
+    /// # use axum::Router;
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # async fn example(app: Router, handle: ShutdownHandle) -> std::io::Result<()> {
+    /// let listener = lameduck::bind("0.0.0.0:3000").await?;
+    /// Server::new(&handle)
+    ///     .exempt(|head| matches!(head.uri.path(), "/metrics" | "/healthz"))
+    ///     .serve(listener, app);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn exempt<F>(mut self, exempt: F) -> Self
+    where
+        F: Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
+    {
+        self.terms.exempt = Some(ExemptRule::new(exempt));
         self
     }
 
@@ -352,7 +395,7 @@ impl<X, H> Server<X, H> {
     ///
     /// [`Moment::of`]: crate::Moment::of
     pub fn context_in_extensions(mut self) -> Self {
-        self.terms.carries = true;
+        self.terms.context = true;
         self
     }
 

@@ -104,10 +104,12 @@ impl<X, H> Server<X, H> {
             extension,
             handshake,
             goaway,
-            terms,
+            mut terms,
             builders,
         } = self;
         let shared = &handle.shared;
+        terms.agents = shared.probe_agents();
+        let socket = terms.socket;
         let (group, end) = Group::with_end(&handle, counted, terms);
         let mut ticket = None;
         let mut starting = None;
@@ -123,7 +125,7 @@ impl<X, H> Server<X, H> {
             held_by_others,
             listener,
             ticket,
-            terms.socket,
+            socket,
         );
         let spawner = Spawner {
             group: Arc::clone(&group),
