@@ -257,7 +257,7 @@
 //! | run the shutdown | [`ShutdownCoordinator`] |
 //! | ask, trigger, wait for a phase, from anywhere | [`ShutdownHandle`], [`Reached`] |
 //! | say why | [`Reason`]; a failure of your own: [`Reason::failed`] |
-//! | follow a shutdown, in a status line or a metric | [`ShutdownHandle::progress`] |
+//! | follow a shutdown, in a status line or a metric | [`ShutdownHandle::progress`]; with curl: the answer of a [`Probe`](probe::Probe) |
 //! | say how long each phase may take | [`Plan`], [`PlanBuilder`] |
 //! | trigger at SIGTERM and SIGINT, and have a hard deadline | [`signal::listen`] |
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |

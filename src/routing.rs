@@ -73,6 +73,12 @@ impl Routing {
         state.look();
     }
 
+    /// Whether nobody holds a `NotReady`.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state().not_ready.is_empty()
+    }
+
     pub(crate) fn not_ready_because(&self) -> Vec<String> {
         let state = self.state();
         state.not_ready.values().cloned().collect()

@@ -94,7 +94,9 @@ async fn answer_in_normal_service_has_neither_phase_nor_time() {
 
     assert_eq!(
         answer.body,
-        "{\"status\":\"ok\",\"phase\":null,\"time_left_seconds\":null,\"not_ready\":[]}\n"
+        "{\"status\":\"ok\",\"phase\":null,\"time_left_seconds\":null,\"not_ready\":[],\
+         \"in_flight\":{\"work\":0,\"long_lived\":0,\"connections\":0,\"listeners\":0},\
+         \"since_trigger\":{\"connections_closed\":0,\"connections_cut\":0,\"long_lived_told\":0}}\n"
     );
 }
 
@@ -108,12 +110,11 @@ async fn answer_has_phase_and_time_until_what_is_in_flight_is_cut() {
     let ready = ask(&readiness(&handle)).await;
     let balanced = ask(&balancer(&handle)).await;
 
-    let rest = "\"phase\":\"LameDuck\",\"time_left_seconds\":26.5,\"not_ready\":[]}\n";
-    assert_eq!(ready.body, format!("{{\"status\":\"ok\",{rest}"));
-    assert_eq!(
-        balanced.body,
-        format!("{{\"status\":\"unavailable\",{rest}")
-    );
+    let rest = "\"phase\":\"LameDuck\",\"time_left_seconds\":26.5,\"not_ready\":[],";
+    for (answer, status) in [(ready, "ok"), (balanced, "unavailable")] {
+        let begin = format!("{{\"status\":\"{status}\",{rest}");
+        assert!(answer.body.starts_with(&begin), "{answer:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,6 +153,76 @@ async fn answer_names_each_phase_and_time_does_not_fall_below_zero() {
     run.await.unwrap();
     assert!(ask(&alive).await.says("\"phase\":\"Exit\""));
     drop(guard);
+}
+
+// On an admin listener, as an operator asks it with curl.
+#[tokio::test]
+async fn answer_counts_what_is_in_flight_and_what_has_ended() {
+    let plan = Plan::builder()
+        .grace_period(60 * SECOND)
+        .lame_duck(Duration::ZERO)
+        .long_spread(Duration::ZERO);
+    let shutdown = ShutdownCoordinator::new(plan.build().unwrap());
+    let handle = shutdown.handle();
+    let admin = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let admin_address = admin.local_addr().unwrap();
+    lameduck::serve_admin(admin, probes(&handle), &handle);
+    let (entered, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (entered, open) = (Arc::clone(&entered), Arc::clone(&open));
+        async move || {
+            entered.notify_one();
+            open.notified().await;
+        }
+    };
+    let app: Router = Router::new().route("/slow", axum::routing::get(slow));
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    lameduck::serve(listener, app, &handle);
+    let slow = tokio::spawn(ask_over_tcp(address, Method::GET, "/slow"));
+    entered.notified().await;
+    let idle = TcpStream::connect(address).await.unwrap();
+    let told = handle.long_guard("socket").unwrap();
+    let counts = async || {
+        let answer = ask_over_tcp(admin_address, Method::GET, "/readyz").await;
+        let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        (answer["in_flight"].clone(), answer["since_trigger"].clone())
+    };
+    while handle.connections() < 2 {
+        tokio::task::yield_now().await;
+    }
+
+    let before = counts().await;
+    handle.shutdown("test");
+    let run = tokio::spawn(shutdown.run());
+    handle.reached(Phase::Drain).await;
+    drop(idle);
+    while handle.connections() == 2 {
+        tokio::task::yield_now().await;
+    }
+    let moment = handle.moment();
+    open.notify_one();
+    assert_eq!(slow.await.unwrap().status, OK);
+    moment.await;
+    let during = counts().await;
+    drop(told);
+    timeout(PATIENCE, run).await.unwrap().unwrap();
+
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(
+        before,
+        (
+            json(r#"{"work":1,"long_lived":1,"connections":2,"listeners":1}"#),
+            json(r#"{"connections_closed":0,"connections_cut":0,"long_lived_told":0}"#),
+        )
+    );
+    assert_eq!(
+        during,
+        (
+            json(r#"{"work":0,"long_lived":1,"connections":0,"listeners":1}"#),
+            json(r#"{"connections_closed":2,"connections_cut":0,"long_lived_told":1}"#),
+        )
+    );
 }
 
 #[tokio::test]

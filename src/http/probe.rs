@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use crate::handle::ShutdownHandle;
 use crate::http::current::Current;
+use crate::progress::Snapshot;
 
 /// Whether the process is alive: always 200, to the very end. A process that is leaving must not be restarted for it.
 #[must_use]
@@ -75,20 +76,69 @@ pub enum ReadinessPolicy {
 /// A probe: a tower service that answers with JSON.
 ///
 /// ```json
-/// {"status":"ok","phase":"LameDuck","time_left_seconds":21.5,"not_ready":[]}
+/// {
+///   "status":"ok","phase":"Drain","time_left_seconds":14.2,"not_ready":[],
+///   "in_flight":{"work":3,"long_lived":2,"connections":5,"listeners":1},
+///   "since_trigger":{"connections_closed":40,"connections_cut":0,"long_lived_told":0}
+/// }
 /// ```
 ///
-/// `phase` and `time_left_seconds`, the time until what is in flight is cut, are `null` in normal service.
+/// It is one line. Fields may be added.
+///
+/// | field | meaning |
+/// |---|---|
+/// | `status` | `ok` with 200, `unavailable` with 503 |
+/// | `phase` | the phase's name; `null` in normal service, `"Exit"` when the last phase is over |
+/// | `time_left_seconds` | the time until what is in flight is cut (Close's deadline); `null` in normal service |
+/// | `not_ready` | what was given to [`not_ready`](ShutdownHandle::not_ready), oldest first |
+/// | `in_flight.work` | requests, tasks and guards, without long-lived ones |
+/// | `in_flight.long_lived` | [long-lived](ShutdownHandle::long_lived) requests and guards |
+/// | `in_flight.connections` | open connections of our servers and connection groups |
+/// | `in_flight.listeners` | their open listeners |
+/// | `since_trigger.connections_closed` | connections that have ended, those that were cut not among them |
+/// | `since_trigger.connections_cut` | connections that were cut |
+/// | `since_trigger.long_lived_told` | long-lived requests and connections that have been told to end |
+///
+/// The numbers of `in_flight` are about right: they are sums over counters that move meanwhile. Connections and listeners of
+/// admin servers are not in them. On a server that is not an admin server, `in_flight` includes the connection that asks, and its
+/// request, unless [`Server::exempt`](crate::Server::exempt) names its path.
+///
+/// The request is exempt on servers of ours and for layers around it: see [`Server::exempt`](crate::Server::exempt).
 #[derive(Clone, Debug)]
 pub struct Probe {
     handle: ShutdownHandle,
     question: Question,
 }
 
+/// What a probe asks, whatever protocol it speaks.
 #[derive(Clone, Copy, Debug)]
-enum Question {
+pub(crate) enum Question {
     Alive,
     Ready(ReadinessPolicy),
+}
+
+impl Question {
+    /// Whether the answer is yes. A yes to readiness is noted: traffic may come.
+    pub(crate) fn ask(self, handle: &ShutdownHandle) -> bool {
+        let Question::Ready(policy) = self else {
+            return true;
+        };
+        let shared = &handle.shared;
+        let ready = shared.routing.is_ready() && policy.holds(handle);
+        if ready {
+            shared.routing.answered();
+        }
+        ready
+    }
+}
+
+impl ReadinessPolicy {
+    fn holds(self, handle: &ShutdownHandle) -> bool {
+        match self {
+            ReadinessPolicy::WhileListening => !handle.shared.listeners_closed(),
+            ReadinessPolicy::UntilShutdown => !handle.is_shutting_down(),
+        }
+    }
 }
 
 impl Probe {
@@ -100,40 +150,41 @@ impl Probe {
     }
 
     fn answer(&self) -> Response<ProbeBody> {
-        let not_ready = self.handle.not_ready_because();
-        let ok = match self.question {
-            Question::Alive => true,
-            Question::Ready(_) if !not_ready.is_empty() => false,
-            Question::Ready(ReadinessPolicy::WhileListening) => {
-                !self.handle.shared.listeners_closed()
-            }
-            Question::Ready(ReadinessPolicy::UntilShutdown) => !self.handle.is_shutting_down(),
-        };
-        if ok && matches!(self.question, Question::Ready(_)) {
-            self.handle.shared.routing.answered();
-        }
+        let ok = self.question.ask(&self.handle);
         let status = if ok {
             StatusCode::OK
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        json(status, self.describe(ok, &not_ready))
+        json(status, self.describe(ok))
     }
 
-    fn describe(&self, ok: bool, not_ready: &[String]) -> String {
+    fn describe(&self, ok: bool) -> String {
         let status = if ok { "ok" } else { "unavailable" };
-        let phase = self
-            .handle
-            .phase()
-            .map_or_else(|| "null".to_owned(), |phase| format!("\"{phase}\""));
-        let left = self.handle.remaining().map_or_else(
-            || "null".to_owned(),
-            |left| format!("{:.1}", left.as_secs_f64()),
-        );
+        let now = Snapshot::new(&self.handle);
+        let phase = or_null(now.phase.map(|phase| format!("\"{phase}\"")));
+        let left = self.handle.remaining();
+        let left = or_null(left.map(|left| format!("{:.1}", left.as_secs_f64())));
+        let not_ready = self.handle.not_ready_because();
         let not_ready: Vec<String> = not_ready.iter().map(|why| quoted(why)).collect();
+        let not_ready = not_ready.join(",");
+        let Snapshot {
+            long_lived,
+            connections,
+            listeners,
+            connections_closed,
+            connections_cut,
+            long_told,
+            ..
+        } = now;
+        // The two are read one after the other.
+        let work = now.in_flight.saturating_sub(long_lived);
         format!(
-            "{{\"status\":\"{status}\",\"phase\":{phase},\"time_left_seconds\":{left},\"not_ready\":[{}]}}\n",
-            not_ready.join(",")
+            "{{\"status\":\"{status}\",\"phase\":{phase},\"time_left_seconds\":{left},\"not_ready\":[{not_ready}],\
+             \"in_flight\":{{\"work\":{work},\"long_lived\":{long_lived},\"connections\":{connections},\
+             \"listeners\":{listeners}}},\
+             \"since_trigger\":{{\"connections_closed\":{connections_closed},\"connections_cut\":{connections_cut},\
+             \"long_lived_told\":{long_told}}}}}\n"
         )
     }
 }
@@ -228,6 +279,10 @@ fn json(status: StatusCode, text: String) -> Response<ProbeBody> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+fn or_null(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "null".to_owned())
 }
 
 /// A JSON string (RFC 8259, section 7).

@@ -7,7 +7,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use crate::handle::ShutdownHandle;
-use crate::in_flight::{FINISHED, Stage};
+use crate::in_flight::{Class, FINISHED, Stage};
 use crate::phase::Phase;
 
 impl ShutdownHandle {
@@ -106,14 +106,24 @@ pub struct Snapshot {
     pub long_lived: u64,
     /// How many connections are open, about.
     pub connections: u64,
+    /// How many listeners of our own servers and connection groups are open, about; those of admin servers are not counted.
+    pub listeners: u64,
+    /// How many connections have ended since the trigger, those that were cut not among them.
+    pub connections_closed: u64,
+    /// How many connections have been cut at Close's deadline.
+    pub connections_cut: u64,
+    /// How many long-lived requests and connections have been told to end.
+    pub long_told: u64,
 }
 
 impl Snapshot {
-    fn new(handle: &ShutdownHandle) -> Self {
+    pub(crate) fn new(handle: &ShutdownHandle) -> Self {
         let now = Instant::now();
-        let progress = &handle.shared.progress;
+        let shared = &handle.shared;
+        let progress = &shared.progress;
+        let ended = shared.connections.counts();
         let phase = handle.phase();
-        let is_over = handle.shared.tracker().stage() == FINISHED;
+        let is_over = shared.tracker().stage() == FINISHED;
         let deadline = phase.and_then(|phase| progress.deadline(phase));
         Snapshot {
             phase,
@@ -125,6 +135,10 @@ impl Snapshot {
             in_flight: handle.in_flight(),
             long_lived: handle.long_lived(),
             connections: handle.connections(),
+            listeners: shared.count_both(Class::Listener),
+            connections_closed: ended.closed,
+            connections_cut: ended.cut,
+            long_told: shared.notices.told(),
         }
     }
 }
