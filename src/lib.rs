@@ -268,7 +268,7 @@
 //! | bound slow clients | [`Timeouts`] |
 //! | have clients connect anew now and then, so that they spread over the replicas | [`Server::max_connection_age`] |
 //! | set TCP options | [`Server::tcp_nodelay`], [`Server::tcp_keepalive`] |
-//! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`] |
+//! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`]; over gRPC: [`grpc::health`] |
 //! | say that start-up is not over | [`ShutdownHandle::not_ready`] |
 //! | do something in a phase | [`ShutdownHandle::hook`], [`try_hook`](ShutdownHandle::try_hook), [`blocking_hook`](ShutdownHandle::blocking_hook), [`try_blocking_hook`](ShutdownHandle::try_blocking_hook); [`When`] |
 //! | take a hook back | [`ShutdownHandle::remove_hook`] |

@@ -5,10 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use tokio::sync::watch;
+
 use crate::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
-pub(crate) struct Routing(Mutex<State>);
+pub(crate) struct Routing {
+    state: Mutex<State>,
+    /// Changes with what keeps the service from being ready.
+    readiness: watch::Sender<()>,
+}
 
 #[derive(Default)]
 struct State {
@@ -20,7 +26,7 @@ struct State {
     was_ready: bool,
     /// There is a readiness probe of ours.
     probed: bool,
-    /// A probe of ours has answered 200, or there is one whose answers are not seen (gRPC's).
+    /// A probe of ours has answered that traffic may come.
     answered: bool,
     /// Why, in the order in which it was said.
     not_ready: BTreeMap<u64, String>,
@@ -64,6 +70,8 @@ impl Routing {
         let id = state.next;
         state.next += 1;
         state.not_ready.insert(id, why);
+        drop(state);
+        self.readiness.send_replace(());
         id
     }
 
@@ -71,6 +79,14 @@ impl Routing {
         let mut state = self.state();
         state.not_ready.remove(&id);
         state.look();
+        drop(state);
+        self.readiness.send_replace(());
+    }
+
+    /// Changes when somebody takes or drops a `NotReady`.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn readiness(&self) -> watch::Receiver<()> {
+        self.readiness.subscribe()
     }
 
     /// Whether nobody holds a `NotReady`.
@@ -92,7 +108,7 @@ impl Routing {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -31,9 +31,9 @@ pub fn liveness(handle: &ShutdownHandle) -> Probe {
 /// For a readiness that fails at T0 mount [`balancer`] in its place.
 ///
 /// Once this is called, a process that nobody has asked does not wait in LameDuck: traffic comes after the first 200. LameDuck
-/// is skipped if by T0 neither readiness nor [`balancer`] has answered 200, no request has come, and there is neither a
-/// [`ConnectionGroup`](crate::server::ConnectionGroup) nor gRPC's health service, whose requests are not seen. So mount it
-/// where it is asked; where something else decides about routing, do not make one.
+/// is skipped if by T0 neither readiness nor [`balancer`] has answered 200, gRPC's health service has said SERVING to nobody, no
+/// request has come, and there is no [`ConnectionGroup`](crate::server::ConnectionGroup), whose requests are not seen. So mount
+/// it where it is asked; where something else decides about routing, do not make one.
 #[must_use]
 pub fn readiness(handle: &ShutdownHandle) -> Probe {
     handle.shared.routing.probe();

@@ -12,16 +12,19 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tokio::sync::Mutex;
 use tonic::body::Body;
+use tonic::codegen::BoxFuture;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer as TonicServer;
-use tonic_health::server::{HealthReporter as TonicReporter, HealthService};
+use tonic_health::server::HealthReporter as TonicReporter;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::health::Answers;
 use crate::handle::ShutdownHandle;
 use crate::hook::HookError;
 use crate::http::current::Current;
+use crate::http::probe::ReadinessPolicy;
 use crate::http::request::{
     LongLived, LongLivedFuture, LongLivedLayer, LongLivedService, RequestHead,
 };
@@ -34,8 +37,23 @@ const OVERALL: &str = "";
 
 /// gRPC's health service (`grpc.health.v1.Health`), and what sets it. The overall health, the service named "", is serving.
 ///
-/// At the trigger every service becomes NOT_SERVING, which is pushed to those who watch; what is set later is ignored. A watch
-/// lasts: it is ended at its moment, with UNAVAILABLE, and does not hold Drain.
+/// At the trigger every service that was set becomes NOT_SERVING, which is pushed to those who watch; what is set later is
+/// ignored. So clients that balance by it go elsewhere. Probes must not ask for these: the kubelet would take the pod out, which
+/// may be the last one that serves. Three names are for probes, and follow those of HTTP:
+///
+/// | service | SERVING |
+/// |---|---|
+/// | `livez` | always, as [`liveness`](crate::liveness) |
+/// | `readyz` | while nobody holds a [`not_ready`](ShutdownHandle::not_ready) token and the listener is open, as [`readiness`](crate::readiness); see [`HealthServer::policy`] |
+/// | `balancerz` | while nobody holds a token, to the trigger, as [`balancer`](crate::balancer) |
+///
+/// `Watch` of them pushes each change. Whoever sets the status of a service of such a name keeps the name until he clears it.
+///
+/// `Check` is exempt, as [`Server::exempt`](crate::Server::exempt) says. `Watch` lasts: it is ended at its moment, with UNAVAILABLE,
+/// holds Close and not Drain, and is no traffic either. Both may stay mounted on an admin server, which answers to the end.
+///
+/// If [`readiness`](crate::readiness) is mounted as well, an answer of SERVING, unless it is to `livez`, counts as its 200: traffic
+/// may come, so LameDuck waits.
 ///
 /// ```no_run
 /// # async fn example(handle: lameduck::ShutdownHandle) -> Result<(), Box<dyn std::error::Error>> {
@@ -61,15 +79,11 @@ pub fn health(handle: &ShutdownHandle) -> Result<(HealthReporter, HealthServer),
             all: BTreeSet::from([OVERALL.to_owned()]),
         })),
     };
-    let mark = LongLivedLayer::new(LongLived::new().end_at_moment());
-    let service = HealthService::from_health_reporter(reporter.inner.clone());
-    let server = HealthServer {
-        inner: mark
-            .when(is_watch as fn(RequestHead<'_>) -> bool)
-            .layer(TonicServer::new(service)),
-    };
-    // What it answers is not seen, so it may have said that traffic may come.
-    handle.shared.routing.answered();
+    let server = HealthServer::new(Answers {
+        handle: handle.clone(),
+        reporter: reporter.clone(),
+        policy: ReadinessPolicy::default(),
+    });
     let leaving = reporter.clone();
     handle.hook(Phase::LameDuck, HOOK, async move || leaving.leave().await)?;
     Ok((reporter, server))
@@ -82,7 +96,7 @@ fn is_watch(head: RequestHead<'_>) -> bool {
 /// Sets what the health service says of each service. Made by [`health`].
 #[derive(Clone)]
 pub struct HealthReporter {
-    inner: TonicReporter,
+    pub(super) inner: TonicReporter,
     /// Locked while the inner one is changed: what is set has its place before the trigger, or comes too late.
     names: Arc<Mutex<Names>>,
 }
@@ -118,11 +132,16 @@ impl HealthReporter {
         names.all.insert(name);
     }
 
-    /// Forgets the service with this name: who asks for it learns that it is unknown.
+    /// Forgets the service with this name: who asks for it learns that it is unknown, or, of a name that is for probes, what the
+    /// probe says.
     pub async fn clear_service_status(&self, name: &str) {
         let mut names = self.names.lock().await;
         self.inner.clone().clear_service_status(name).await;
         names.all.remove(name);
+    }
+
+    pub(super) async fn knows(&self, name: &str) -> bool {
+        self.names.lock().await.all.contains(name)
     }
 
     async fn leave(&self) {
@@ -145,17 +164,40 @@ impl fmt::Debug for HealthReporter {
 /// gRPC's health service: a tower service for tonic's `Routes`. Made by [`health`].
 #[derive(Clone)]
 pub struct HealthServer {
-    inner: LongLivedService<TonicServer<HealthService>, fn(RequestHead<'_>) -> bool>,
+    inner: LongLivedService<TonicServer<Answers>, fn(RequestHead<'_>) -> bool>,
+    answers: Arc<Answers>,
+}
+
+impl HealthServer {
+    fn new(answers: Answers) -> Self {
+        let answers = Arc::new(answers);
+        let mark = LongLivedLayer::new(LongLived::new().end_at_moment());
+        HealthServer {
+            inner: mark
+                .when(is_watch as fn(RequestHead<'_>) -> bool)
+                .layer(TonicServer::from_arc(Arc::clone(&answers))),
+            answers,
+        }
+    }
+
+    /// Chooses how long `readyz` is SERVING during a shutdown. By default while the listener is open.
+    #[must_use]
+    pub fn policy(self, policy: ReadinessPolicy) -> Self {
+        HealthServer::new(Answers {
+            policy,
+            ..Answers::clone(&self.answers)
+        })
+    }
 }
 
 impl NamedService for HealthServer {
-    const NAME: &'static str = <TonicServer<HealthService> as NamedService>::NAME;
+    const NAME: &'static str = <TonicServer<Answers> as NamedService>::NAME;
 }
 
 impl Service<Request<Body>> for HealthServer {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = LongLivedFuture<<TonicServer<HealthService> as Service<Request<Body>>>::Future>;
+    type Future = LongLivedFuture<BoxFuture<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<Request<Body>>::poll_ready(&mut self.inner, cx)

@@ -26,6 +26,8 @@ mod events;
 mod exempt;
 mod goaway;
 mod group;
+#[cfg(feature = "tonic")]
+mod grpc_probes;
 mod half_close;
 mod header_blocks;
 mod http1;

@@ -31,6 +31,12 @@ impl Door {
         client
     }
 
+    /// Whether the listener has closed.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn is_shut(&self) -> bool {
+        self.0.is_closed()
+    }
+
     pub(crate) fn connect(&self) -> Client<DuplexStream> {
         Client::new(self.stream())
     }
