@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
+use crate::plain;
+
 /// Calls something of an application's; a panic becomes its message.
 pub(crate) fn call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     // Whatever the panic may have left half done is dropped, and not looked at again.
@@ -31,9 +33,9 @@ pub(crate) fn drop_contained<T>(owner: impl fmt::Display, value: T) {
     log_panic(owner, call(|| drop(value)));
 }
 
-/// Prints an error of an application's, and drops it.
+/// Prints an error of an application's, as far as it is kept, and drops it.
 pub(crate) fn text_of<E: fmt::Display>(error: E) -> String {
-    let text = call(|| error.to_string())
+    let text = call(|| plain::error(&error))
         .unwrap_or_else(|panic| format!("an error that panicked when it was printed: {panic}"));
     drop_contained("an error", error);
     text
@@ -45,14 +47,14 @@ fn log_panic(owner: impl fmt::Display, dropped: Result<(), String>) {
     }
 }
 
-/// What a panic said.
+/// What a panic said, as far as it is kept.
 fn message(panic: Box<dyn Any + Send>) -> String {
     let panic = match panic.downcast::<String>() {
-        Ok(text) => return *text,
+        Ok(text) => return plain::error(text),
         Err(panic) => panic,
     };
     match panic.downcast::<&'static str>() {
-        Ok(text) => (*text).to_owned(),
+        Ok(text) => plain::error(text),
         Err(panic) => {
             forget_panic(panic);
             "no message".to_owned()

@@ -24,9 +24,28 @@ pub(crate) fn is_plain(it: char) -> bool {
 /// How many characters of a text of the application's, such as a reason or an error, are printed at most.
 pub(crate) const LONGEST_TEXT: usize = 400;
 
+/// How many characters of an error or a panic's message are kept.
+pub(crate) const LONGEST_ERROR: usize = 4_096;
+
+/// An error or a panic's message, to be kept: as it is, and cut if it is long.
+///
+/// # Panics
+///
+/// If `error` cannot be printed, as `to_string` does.
+pub(crate) fn error(error: impl fmt::Display) -> String {
+    let mut kept = Bounded::new(LONGEST_ERROR, None);
+    let printed = write!(kept, "{error}");
+    if kept.is_cut {
+        kept.text.push('…');
+    } else {
+        printed.expect("an error can be printed");
+    }
+    kept.text
+}
+
 /// A name from outside: plain, and cut if it is long.
 pub(crate) fn name(text: fmt::Arguments<'_>) -> String {
-    let mut name = Bounded::new(LONGEST, REPLACEMENT);
+    let mut name = Bounded::new(LONGEST, Some(REPLACEMENT));
     // It fails when it has enough.
     if name.write_fmt(text).is_err() {
         name.text.push('…');
@@ -37,7 +56,7 @@ pub(crate) fn name(text: fmt::Arguments<'_>) -> String {
 /// One plain line of at most `longest` characters, the last of which says whether something was cut off. Line ends and what else
 /// is not plain become spaces.
 pub(crate) fn line(text: fmt::Arguments<'_>, longest: usize) -> String {
-    let mut line = Bounded::new(longest, ' ');
+    let mut line = Bounded::new(longest, Some(' '));
     if line.write_fmt(text).is_err() {
         line.text.pop();
         line.text.push('…');
@@ -49,25 +68,37 @@ pub(crate) fn line(text: fmt::Arguments<'_>, longest: usize) -> String {
 struct Bounded {
     text: String,
     room: usize,
-    replacement: char,
+    /// In place of what is not plain, if it is not to stay.
+    replacement: Option<char>,
+    is_cut: bool,
 }
 
 impl Bounded {
-    const fn new(room: usize, replacement: char) -> Self {
+    const fn new(room: usize, replacement: Option<char>) -> Self {
         Bounded {
             text: String::new(),
             room,
             replacement,
+            is_cut: false,
         }
     }
 }
 
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for it in text.chars() {
-            self.room = self.room.checked_sub(1).ok_or(fmt::Error)?;
-            self.text
-                .push(if is_plain(it) { it } else { self.replacement });
+        let end = text.char_indices().nth(self.room);
+        let fits = end.map_or(text, |(end, _)| &text[..end]);
+        self.room -= fits.chars().count();
+        match self.replacement {
+            None => self.text.push_str(fits),
+            Some(replacement) => {
+                let plain = |it| if is_plain(it) { it } else { replacement };
+                self.text.extend(fits.chars().map(plain));
+            }
+        }
+        if fits.len() < text.len() {
+            self.is_cut = true;
+            return Err(fmt::Error);
         }
         Ok(())
     }
@@ -101,6 +132,29 @@ mod tests {
     fn line_is_cut_at_a_character_when_it_is_too_long() {
         assert_eq!(line(format_args!("ä\nä"), 3), "ä ä");
         assert_eq!(line(format_args!("ä\nää"), 3), "ä …");
+    }
+
+    #[test]
+    fn error_stays_as_it_is_and_is_cut_at_a_character_when_it_is_too_long() {
+        let fits = "ä\n".repeat(LONGEST_ERROR / 2);
+
+        assert_eq!(error(&fits), fits);
+        assert_eq!(error(format!("{fits}x")), format!("{fits}…"));
+    }
+
+    #[test]
+    fn error_that_goes_on_when_nothing_more_is_taken_is_cut() {
+        struct Deaf;
+        impl fmt::Display for Deaf {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                for _ in 0..=LONGEST_ERROR {
+                    let _ = f.write_str("x");
+                }
+                Ok(())
+            }
+        }
+
+        assert_eq!(error(Deaf), "x".repeat(LONGEST_ERROR) + "…");
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A failure of the application's own: `name` is what failed.
+    /// A failure of the application's own: `name` is what failed. Of the error's text the first 4,096 characters are kept; an
+    /// ellipsis (`…`) stands for the rest.
     ///
     /// The shutdown is as graceful as any other, but its report is not clean and its exit code is
     /// [`Report::EXIT_UNCLEAN`](crate::Report::EXIT_UNCLEAN), so that whoever supervises the process restarts it. Only the first

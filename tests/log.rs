@@ -97,6 +97,31 @@ async fn log_counts_every_task_that_failed_whatever_the_report_lists() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn long_error_makes_no_long_line() {
+    logged::capture();
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let long = || "no space left\n\u{1b}[2J".repeat(50_000);
+    let hook = async move || Err(long());
+    shutdown.try_hook(Phase::Release, "flush", hook).unwrap();
+    let task = async move |_| Err(long());
+    shutdown.try_task("importer", task).unwrap();
+
+    shutdown.run().await;
+
+    let lines = logged::lines();
+    let failed = lines.iter().filter(|line| line.contains("no space left"));
+    // The task, the reason, the hook, and the report.
+    assert_eq!(failed.clone().count(), 4, "{}", lines.len());
+    for line in failed {
+        assert!(
+            line.len() < 2_500 && !line.contains("\u{1b}"),
+            "{}",
+            line.len()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn log_warns_of_everything_that_is_left_behind() {
     logged::capture();
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lameduck::report::Outcome;
 use lameduck::{Phase, Plan, Reason, Report, ShutdownCoordinator, TaskContext};
 use tokio::time::sleep;
 
@@ -205,6 +206,39 @@ async fn summary_fits_a_termination_message_however_much_went_wrong() {
     let more: usize = more.strip_suffix(" more").unwrap().parse().unwrap();
     let named = summary.matches("hook `höok").count();
     assert_eq!(named + more, 3_000, "{summary}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_keeps_the_beginning_of_a_long_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let long = || "ä\n".repeat(500_000);
+    let fails = async move || Err(long());
+    shutdown.try_hook(Phase::Release, "fails", fails).unwrap();
+    let panics = async move || panic!("{}", long());
+    shutdown.hook(Phase::Release, "panics", panics).unwrap();
+    let blocks = move || Err(long());
+    shutdown
+        .try_blocking_hook(Phase::Release, "blocks", blocks)
+        .unwrap();
+    let task = async move |cx: TaskContext| {
+        cx.stop_requested().await;
+        Err(long())
+    };
+    shutdown.try_task("task", task).unwrap();
+
+    shutdown.shutdown(Reason::failed("database", long()));
+    let report = shutdown.run().await;
+
+    let kept = "ä\n".repeat(2_048) + "…";
+    let outcomes: Vec<_> = report.hooks().map(|hook| &hook.outcome).collect();
+    let failed = Outcome::Failed(kept.clone());
+    assert_eq!(
+        outcomes,
+        [&failed, &Outcome::Panicked(kept.clone()), &failed]
+    );
+    assert_eq!(report.tasks[0].outcome, failed);
+    let reason = report.reason.to_string();
+    assert_eq!(reason, format!("`database` failed: {kept}"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -218,6 +218,8 @@ pub struct TaskReport {
 }
 
 /// How a hook or a task ended.
+///
+/// Of an error or a panic's message the first 4,096 characters are kept; an ellipsis (`…`) stands for the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {

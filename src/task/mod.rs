@@ -12,6 +12,7 @@ use crate::handle::{Reached, ShutdownHandle};
 use crate::in_flight::{Class, Ticket};
 use crate::panic::{Kept, contain, text_of};
 use crate::phase::Phase;
+use crate::plain::{self, LONGEST_TEXT};
 use crate::reason::Reason;
 use crate::report::Outcome;
 
@@ -162,7 +163,8 @@ impl Running {
         self.note(outcome.clone());
         match outcome {
             Outcome::Failed(error) | Outcome::Panicked(error) => {
-                tracing::error!(target: "lameduck", task = %name, %error, "task failed");
+                let line = plain::line(format_args!("{error}"), LONGEST_TEXT);
+                tracing::error!(target: "lameduck", task = %name, error = %line, "task failed");
                 self.handle.shutdown(Reason::TaskFailed { name, error });
             }
             _ => tracing::debug!(target: "lameduck", task = %name, "task done"),
