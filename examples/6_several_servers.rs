@@ -47,7 +47,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     Server::new(&handle)
         .name("api")
         // For axum's `ConnectInfo` extractor.
-        .request_extension(|peer: &SocketAddr| ConnectInfo(*peer))
+        .request_extension(|_, peer: &SocketAddr| ConnectInfo(*peer))
         .serve(api, Router::new().route("/", get(hello)));
 
     let internal = bind_unix(&socket)?;

@@ -265,6 +265,7 @@
 //! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] in [`server`] |
 //! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
 //! | keep metrics and health checks out of all this | [`Server::exempt`], [`DrainLayer::exempt`], [`ShutdownCoordinator::probe_user_agents`] |
+//! | give requests their client's address, certificate or credentials | [`Server::request_extension`] |
 //! | bound slow clients | [`Timeouts`] |
 //! | have clients connect anew now and then, so that they spread over the replicas | [`Server::max_connection_age`] |
 //! | set TCP options | [`Server::tcp_nodelay`], [`Server::tcp_keepalive`] |
@@ -431,7 +432,7 @@ pub mod server {
     //! [`bind`] and [`serve`] are what most services need, [`Server`] has the settings. A [`ConnectionGroup`] is for an accept
     //! loop of your own, or a protocol that is not HTTP.
     //!
-    //! The parameters of a [`Server`] are what its settings were given: a [`PeerExtension`] by [`Server::request_extension`],
+    //! The parameters of a [`Server`] are what its settings were given: a [`ConnectionExtension`] by [`Server::request_extension`],
     //! a [`HandshakeFn`] by [`Server::handshake`]. [`RequestExtension`] and [`Handshake`] are closed traits: they are here to
     //! be named in bounds.
 
@@ -440,7 +441,7 @@ pub mod server {
     pub use crate::http::{
         connection::{drive::Executor, io::Io},
         server::{
-            Handshake, HandshakeFn, PeerExtension, RequestExtension, Server, Serving, serve,
+            ConnectionExtension, Handshake, HandshakeFn, RequestExtension, Server, Serving, serve,
             serve_admin,
         },
     };

@@ -63,7 +63,7 @@ pub(crate) fn all_pieces() -> Vec<u8> {
     PIECE.repeat(PIECES)
 }
 
-pub(crate) fn peer(peer: &SocketAddr) -> ConnectInfo<SocketAddr> {
+pub(crate) fn peer<I>(_: &I, peer: &SocketAddr) -> ConnectInfo<SocketAddr> {
     ConnectInfo(*peer)
 }
 

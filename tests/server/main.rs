@@ -24,6 +24,7 @@ mod connection_header;
 mod context;
 mod events;
 mod exempt;
+mod extensions;
 mod goaway;
 mod group;
 #[cfg(feature = "tonic")]

@@ -103,7 +103,7 @@ async fn a_panic_in_a_handshake_or_an_extension_ends_its_connection_and_not_the_
         .request_extension({
             let asked = std::sync::atomic::AtomicU32::new(0);
             let asked = std::sync::Arc::new(asked);
-            move |_: &&str| {
+            move |_: &DuplexStream, _: &&str| {
                 let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 assert!(before != 0, "in the extension");
                 before

@@ -93,7 +93,7 @@ async fn connect_info_is_extracted_from_the_request_extension() {
     let address = listener.local_addr().unwrap();
 
     Server::new(&handle)
-        .request_extension(|peer: &SocketAddr| ConnectInfo(*peer))
+        .request_extension(|_, peer: &SocketAddr| ConnectInfo(*peer))
         .serve(listener, app);
     let mut client = Client::connect(address).await;
     let response = client.get("/").await;

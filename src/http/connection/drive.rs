@@ -62,7 +62,7 @@ impl Default for Builders {
 }
 
 pin_project! {
-    /// A connection of `serve`, with the service `V`. `F` is its handshake.
+    /// A connection of `serve`, with the service `V`. `F` is its handshake, which makes the parts.
     pub(crate) struct HttpConnection<F, I, V>
     where
         V: HttpService<Incoming>,
@@ -83,7 +83,6 @@ pin_project! {
         Handshaking {
             #[pin]
             handshake: F,
-            parts: Option<Parts<V>>,
         },
         Sniffing {
             sniffing: Option<(Io<I>, Parts<V>)>,
@@ -112,16 +111,13 @@ pub(crate) struct Parts<V> {
 }
 
 impl<F, I, V: HttpService<Incoming>> HttpConnection<F, I, V> {
-    pub(crate) fn new(handshake: F, parts: Parts<V>, goaway: bool, state: Arc<Connection>) -> Self {
+    pub(crate) fn new(handshake: F, goaway: bool, state: Arc<Connection>) -> Self {
         state.tell(|exit| {
             exit.set_protocol(Protocol::Handshake);
             exit.set_goaway(goaway);
         });
         HttpConnection {
-            stage: Stage::Handshaking {
-                handshake,
-                parts: Some(parts),
-            },
+            stage: Stage::Handshaking { handshake },
             state,
         }
     }
@@ -129,7 +125,7 @@ impl<F, I, V: HttpService<Incoming>> HttpConnection<F, I, V> {
 
 impl<F, I, V, B> Future for HttpConnection<F, I, V>
 where
-    F: Future<Output = io::Result<I>>,
+    F: Future<Output = io::Result<(I, Parts<V>)>>,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: HttpService<Incoming, ResBody = B>,
     V::Error: Into<BoxError>,
@@ -158,7 +154,7 @@ where
 
 impl<F, I, V, B> HttpConnection<F, I, V>
 where
-    F: Future<Output = io::Result<I>>,
+    F: Future<Output = io::Result<(I, Parts<V>)>>,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: HttpService<Incoming, ResBody = B>,
     V::Error: Into<BoxError>,
@@ -196,11 +192,10 @@ where
     ) -> Poll<Result<Stage<F, I, V>, BoxError>> {
         let this = self.project();
         Poll::Ready(Ok(match this.stage.project() {
-            StageProj::Handshaking { handshake, parts } => {
-                let io = ready!(handshake.poll(cx))?;
+            StageProj::Handshaking { handshake } => {
+                let (io, parts) = ready!(handshake.poll(cx))?;
                 this.state.tell(|exit| exit.set_protocol(Protocol::Unknown));
                 let io = Io::new(io, Arc::clone(this.state));
-                let parts = parts.take().expect(POLLED_AGAIN);
                 Stage::Sniffing {
                     sniffing: Some((io, parts)),
                 }
@@ -240,7 +235,7 @@ where
 
 impl<F, I, V, B> GracefulConnection for HttpConnection<F, I, V>
 where
-    F: Future<Output = io::Result<I>>,
+    F: Future<Output = io::Result<(I, Parts<V>)>>,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: HttpService<Incoming, ResBody = B>,
     V::Error: Into<BoxError>,

@@ -1,16 +1,15 @@
 //! A server: what a user can set of it.
 //!
-//! `serve` is its accept loop, `handshake` what comes before HTTP.
+//! `serve` is its accept loop, `handshake` what comes before HTTP, `extension` what its requests are given.
 
+mod extension;
 mod handshake;
 mod serve;
 
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::time::Duration;
 
-use http::Extensions;
 use hyper::server::conn::{http1, http2};
 
 use crate::handle::ShutdownHandle;
@@ -22,6 +21,8 @@ use crate::net::terms::{RequestNames, Terms};
 use crate::net::timeouts::Timeouts;
 use crate::phase::Phase;
 
+pub(crate) use extension::Insert;
+pub use extension::{ConnectionExtension, RequestExtension};
 pub use handshake::{Handshake, HandshakeFn};
 pub use serve::{Serving, serve, serve_admin};
 
@@ -41,7 +42,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// let listener = lameduck::bind("127.0.0.1:3000").await?;
 /// Server::new(&handle)
 ///     .name("api")
-///     .request_extension(|peer: &SocketAddr| ConnectInfo(*peer))
+///     .request_extension(|_, peer: &SocketAddr| ConnectInfo(*peer))
 ///     .serve(listener, app);
 /// # Ok(())
 /// # }
@@ -132,27 +133,93 @@ impl<X, H> Server<X, H> {
         self
     }
 
-    /// Inserts an extension into every request, made from the connection's peer. axum's `ConnectInfo` extractor, say, looks
-    /// for one. None is inserted unasked: it costs allocations.
-    pub fn request_extension<F, P, T>(self, make: F) -> Server<PeerExtension<F, T>, H>
+    /// Inserts an extension into every request of a connection.
+    ///
+    /// `make` is called once for each connection, with its IO after the [`handshake`](Server::handshake) and its peer. It runs
+    /// in the connection's own task; if it panics, that ends the connection. Each request gets a clone of the result. None is
+    /// inserted unasked: it costs an allocation or more for each request.
+    ///
+    /// The types of both arguments have to be written when the closure uses them. They are the listener's
+    /// [`Accept::Io`](crate::server::Accept::Io), or what the handshake resolves to, and its
+    /// [`Accept::Peer`](crate::server::Accept::Peer). For TCP:
+    ///
+    /// ```no_run
+    /// # use std::net::SocketAddr;
+    /// # use axum::extract::ConnectInfo;
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # use tokio::net::TcpListener;
+    /// # fn example(listener: TcpListener, app: axum::Router, handle: ShutdownHandle) {
+    /// Server::new(&handle)
+    ///     .request_extension(|_, peer: &SocketAddr| ConnectInfo(*peer))
+    ///     .serve(listener, app);
+    /// # }
+    /// ```
+    ///
+    /// The credentials of a Unix socket's peer:
+    ///
+    /// ```no_run
+    /// # #[cfg(unix)]
+    /// # mod example {
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # use tokio::net::{UnixListener, UnixStream};
+    /// # fn example(listener: UnixListener, app: axum::Router, handle: ShutdownHandle) {
+    /// Server::new(&handle)
+    ///     .request_extension(|io: &UnixStream, _| io.peer_cred().ok())
+    ///     .serve(listener, app);
+    /// # }
+    /// # }
+    /// ```
+    ///
+    /// A TLS client's certificate:
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # use tokio::net::{TcpListener, TcpStream};
+    /// # use tokio_rustls::TlsAcceptor;
+    /// # use tokio_rustls::rustls::pki_types::CertificateDer;
+    /// # use tokio_rustls::server::TlsStream;
+    /// # fn example(acceptor: TlsAcceptor, listener: TcpListener, app: axum::Router, handle: ShutdownHandle) {
+    /// #[derive(Clone)]
+    /// struct Client(Option<Arc<CertificateDer<'static>>>);
+    ///
+    /// Server::new(&handle)
+    ///     .handshake(move |tcp| acceptor.accept(tcp))
+    ///     .request_extension(|tls: &TlsStream<TcpStream>, _| {
+    ///         let certificates = tls.get_ref().1.peer_certificates();
+    ///         Client(certificates.map(|chain| Arc::new(chain[0].clone())))
+    ///     })
+    ///     .serve(listener, app);
+    /// # }
+    /// ```
+    ///
+    /// tonic's `Request::remote_addr` and `Request::peer_certs` read the extension that `Connected::connect_info` returns:
+    ///
+    /// ```no_run
+    /// # use lameduck::{Server, ShutdownHandle};
+    /// # use tokio::net::{TcpListener, TcpStream};
+    /// # use tonic::service::Routes;
+    /// use tonic::transport::server::Connected;
+    ///
+    /// # fn example(listener: TcpListener, routes: Routes, handle: ShutdownHandle) {
+    /// Server::new(&handle)
+    ///     .request_extension(|io: &TcpStream, _| io.connect_info())
+    ///     .serve(listener, routes);
+    /// # }
+    /// ```
+    ///
+    /// With TLS, `io` is a `&TlsStream<TcpStream>`.
+    ///
+    /// Each call adds an extension. If two have the same type, the later one replaces the earlier one.
+    pub fn request_extension<F, I, P, T>(self, make: F) -> Server<(X, ConnectionExtension<F, T>), H>
     where
-        F: Fn(&P) -> T + Clone + Send + Sync + 'static,
+        F: Fn(&I, &P) -> T + Clone + Send + Sync + 'static,
         T: Clone + Send + Sync + 'static,
     {
-        Server {
-            handle: self.handle,
-            counted: self.counted,
-            name: self.name,
-            shared: self.shared,
-            extension: PeerExtension {
-                make,
-                made: PhantomData,
-            },
-            handshake: self.handshake,
-            goaway: self.goaway,
-            terms: self.terms,
-            builders: self.builders,
-        }
+        self.change(|extension, handshake| {
+            let extension = (extension, ConnectionExtension::new(make));
+            (extension, handshake)
+        })
     }
 
     /// Does something on each connection before HTTP: a TLS handshake.
@@ -180,13 +247,19 @@ impl<X, H> Server<X, H> {
         F: Fn(I) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = io::Result<T>> + Send + 'static,
     {
+        self.change(|extension, _| (extension, HandshakeFn(handshake)))
+    }
+
+    /// Changes what has a type of its own.
+    fn change<Y, G>(self, change: impl FnOnce(X, H) -> (Y, G)) -> Server<Y, G> {
+        let (extension, handshake) = change(self.extension, self.handshake);
         Server {
             handle: self.handle,
             counted: self.counted,
             name: self.name,
             shared: self.shared,
-            extension: self.extension,
-            handshake: HandshakeFn(handshake),
+            extension,
+            handshake,
             goaway: self.goaway,
             terms: self.terms,
             builders: self.builders,
@@ -419,96 +492,5 @@ impl<X, H> fmt::Debug for Server<X, H> {
         f.debug_struct("Server")
             .field("name", &self.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// Puts something into a request's extensions. Closed: nothing, or what [`Server::request_extension`] was given.
-pub trait RequestExtension<P>: Clone + Send + Sync + 'static {
-    /// Itself, with the peer of one connection: no peer is kept where none is looked at.
-    #[doc(hidden)]
-    type Of: Insert;
-
-    #[doc(hidden)]
-    fn of(&self, peer: P) -> Self::Of;
-}
-
-/// The same, for one connection.
-#[allow(
-    unreachable_pub,
-    reason = "Rust 1.85 does not see that it is reached through the other"
-)]
-pub trait Insert: Send + Sync + 'static {
-    #[doc(hidden)]
-    fn insert(&self, extensions: &mut Extensions);
-}
-
-impl<P> RequestExtension<P> for () {
-    type Of = ();
-
-    fn of(&self, _: P) {}
-}
-
-impl Insert for () {
-    #[inline]
-    fn insert(&self, _: &mut Extensions) {}
-}
-
-/// What [`Server::request_extension`] was given.
-pub struct PeerExtension<F, T> {
-    make: F,
-    made: PhantomData<fn() -> T>,
-}
-
-impl<F: Clone, T> Clone for PeerExtension<F, T> {
-    fn clone(&self) -> Self {
-        PeerExtension {
-            make: self.make.clone(),
-            made: PhantomData,
-        }
-    }
-}
-
-impl<F, P, T> RequestExtension<P> for PeerExtension<F, T>
-where
-    F: Fn(&P) -> T + Clone + Send + Sync + 'static,
-    P: Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
-{
-    type Of = OfPeer<F, P>;
-
-    fn of(&self, peer: P) -> OfPeer<F, P> {
-        OfPeer {
-            make: self.make.clone(),
-            peer,
-        }
-    }
-}
-
-/// What [`Server::request_extension`] was given, and a connection's peer.
-pub struct OfPeer<F, P> {
-    make: F,
-    peer: P,
-}
-
-impl<F, P, T> Insert for OfPeer<F, P>
-where
-    F: Fn(&P) -> T + Send + Sync + 'static,
-    P: Send + Sync + 'static,
-    T: Clone + Send + Sync + 'static,
-{
-    fn insert(&self, extensions: &mut Extensions) {
-        extensions.insert((self.make)(&self.peer));
-    }
-}
-
-impl<F, P> fmt::Debug for OfPeer<F, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OfPeer").finish_non_exhaustive()
-    }
-}
-
-impl<F, T> fmt::Debug for PeerExtension<F, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerExtension").finish_non_exhaustive()
     }
 }

@@ -88,7 +88,7 @@ impl<X, H> Server<X, H> {
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        X: RequestExtension<L::Peer>,
+        X: RequestExtension<H::Io, L::Peer>,
         H: Handshake<L::Io>,
         B: Body + Send + 'static,
         B::Data: Send,
@@ -187,14 +187,14 @@ struct Spawner<S, X, H> {
 }
 
 impl<S, X, H> Spawner<S, X, H> {
-    fn spawn<I, A, B>(&self, ends: Option<[SocketAddr; 2]>, io: I, peer: A)
+    fn spawn<I, P, B>(&self, ends: Option<[SocketAddr; 2]>, io: I, peer: P)
     where
         I: Send + 'static,
-        A: Clone + fmt::Debug + Send + Sync + 'static,
+        P: Clone + fmt::Debug + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        X: RequestExtension<A>,
+        X: RequestExtension<H::Io, P>,
         H: Handshake<I>,
         B: Body + Send + 'static,
         B::Data: Send,
@@ -204,19 +204,22 @@ impl<S, X, H> Spawner<S, X, H> {
         let Some(state) = self.group.open_between(peer.clone(), ends) else {
             return;
         };
-        let service = ConnectionService {
-            inner: self.service.clone(),
-            extension: self.extension.of(peer),
-            state: Arc::clone(&state),
-        };
-        let parts = Parts {
-            service,
-            builders: Arc::clone(&self.builders),
-        };
+        let inner = self.service.clone();
+        let builders = Arc::clone(&self.builders);
         let handshake = self.handshake.clone();
-        // Started in the connection's own task: if it panics, that ends this connection and not the server.
-        let handshake = async move { handshake.start(io).await };
-        let connection = HttpConnection::new(handshake, parts, self.goaway, Arc::clone(&state));
+        let extension = self.extension.clone();
+        let served = Arc::clone(&state);
+        // Runs in the connection's own task: if it panics, that ends this connection and not the server.
+        let begin = async move {
+            let io = handshake.start(io).await?;
+            let service = ConnectionService {
+                inner,
+                extension: extension.make(&io, &peer),
+                state: served,
+            };
+            Ok((io, Parts { service, builders }))
+        };
+        let connection = HttpConnection::new(begin, self.goaway, Arc::clone(&state));
         let watched = Watched::new(connection, state);
         tokio::spawn(Task { watched });
     }
