@@ -51,5 +51,6 @@ mod tls;
 mod trickling_heads;
 mod tunnel;
 mod upgrade;
+mod versions;
 #[cfg(unix)]
 mod websockets;

@@ -44,6 +44,8 @@ where
 pub(crate) struct Builders {
     pub(crate) http1: http1::Builder,
     pub(crate) http2: http2::Builder<Executor>,
+    /// The version, if it is not the client's to choose.
+    pub(crate) only: Option<Protocol>,
 }
 
 impl Default for Builders {
@@ -57,7 +59,11 @@ impl Default for Builders {
         http2.timer(TokioTimer::new());
         // WebSockets over HTTP/2 (RFC 8441): `axum::serve` offers them, too.
         http2.enable_connect_protocol();
-        Builders { http1, http2 }
+        Builders {
+            http1,
+            http2,
+            only: None,
+        }
     }
 }
 
@@ -201,8 +207,8 @@ where
                 }
             }
             StageProj::Sniffing { sniffing } => {
-                let (io, _) = sniffing.as_mut().expect(POLLED_AGAIN);
-                let protocol = ready!(io.poll_sniff(cx))?;
+                let (io, parts) = sniffing.as_mut().expect(POLLED_AGAIN);
+                let protocol = ready!(io.poll_sniff(parts.builders.only, cx))?;
                 let (io, Parts { service, builders }) = sniffing.take().expect(POLLED_AGAIN);
                 match protocol {
                     None => Stage::Ending { io },

@@ -214,14 +214,15 @@ impl<I> Io<I> {
 }
 
 impl<I: AsyncRead + Unpin> Io<I> {
-    /// Reads until the version is known. `None` when the connection ended before that.
+    /// Reads until the version is known, which is `only`, if there is just one. `None` when the connection ended before that.
     pub(crate) fn poll_sniff(
         &mut self,
+        only: Option<Protocol>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Protocol>>> {
         loop {
             if let Some(protocol) = self.sniffed.protocol() {
-                return Poll::Ready(Ok(Some(self.speak(protocol))));
+                return Poll::Ready(Ok(Some(self.speak(only.unwrap_or(protocol)))));
             }
             let mut buf = self.sniffed.free();
             match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
@@ -240,7 +241,7 @@ impl<I: AsyncRead + Unpin> Io<I> {
                     return Poll::Ready(Ok(None));
                 }
                 // Half a preface is no HTTP/1 either; hyper answers what is left over.
-                return Poll::Ready(Ok(Some(self.speak(Protocol::Http1))));
+                return Poll::Ready(Ok(Some(self.speak(only.unwrap_or(Protocol::Http1)))));
             }
             self.sniffed.fill(read);
             if self.state.ends() {
@@ -429,7 +430,7 @@ mod tests {
     }
 
     fn sniff(io: &mut Io<Client>) -> Option<Protocol> {
-        match io.poll_sniff(&mut Context::from_waker(Waker::noop())) {
+        match io.poll_sniff(None, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(sniffed) => sniffed.unwrap(),
             Poll::Pending => panic!("the client is never late"),
         }

@@ -16,6 +16,7 @@ use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{Builders, Executor};
 use crate::http::traffic::{ExemptRule, RequestHead};
 use crate::net::age::SHORTEST;
+use crate::net::exit::Protocol;
 use crate::net::socket::TcpKeepalive;
 use crate::net::terms::{RequestNames, Terms};
 use crate::net::timeouts::Timeouts;
@@ -65,6 +66,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
 /// | requests and upgrades during the shutdown | accepted while the listener is open |
 /// | a request's context in its extensions | no |
+/// | versions | HTTP/1 and HTTP/2: the client chooses |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer, and with extended CONNECT (WebSockets over HTTP/2) |
 #[must_use = "it serves only when `serve` is called"]
 pub struct Server<X = (), H = ()> {
@@ -469,6 +471,25 @@ impl<X, H> Server<X, H> {
     /// [`Moment::of`]: crate::Moment::of
     pub fn context_in_extensions(mut self) -> Self {
         self.terms.context = true;
+        self
+    }
+
+    /// Serves HTTP/1 only. A connection that begins with HTTP/2's preface (RFC 9113, section 3.4) is closed without an answer, as by
+    /// hyper's HTTP/1 server.
+    ///
+    /// By default the client chooses the version. TLS clients choose with ALPN, so leave `h2` out of what the
+    /// [`handshake`](Server::handshake) offers.
+    pub fn http1_only(mut self) -> Self {
+        self.builders.only = Some(Protocol::Http1);
+        self
+    }
+
+    /// Serves HTTP/2 only. A connection that does not begin with HTTP/2's preface gets the server's SETTINGS and is closed, as by hyper's
+    /// HTTP/2 server.
+    ///
+    /// By default the client chooses the version. Of this and [`http1_only`](Server::http1_only) the last call counts.
+    pub fn http2_only(mut self) -> Self {
+        self.builders.only = Some(Protocol::Http2);
         self
     }
 
