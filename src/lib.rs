@@ -268,6 +268,7 @@
 //! | give requests their client's address, certificate or credentials | [`Server::request_extension`] |
 //! | bound slow clients | [`Timeouts`] |
 //! | have clients connect anew now and then, so that they spread over the replicas | [`Server::max_connection_age`] |
+//! | limit the connections | [`Server::max_connections`] |
 //! | serve one version of HTTP only | [`Server::http1_only`], [`Server::http2_only`] |
 //! | set TCP options | [`Server::tcp_nodelay`], [`Server::tcp_keepalive`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`]; over gRPC: [`grpc::health`] |

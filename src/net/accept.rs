@@ -13,14 +13,12 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::group::Group;
 use super::listener::{Accept, is_about_one_connection, passes_with_time};
+use super::shortage::Shortages;
 use super::socket::SocketOptions;
 use crate::in_flight::Ticket;
 
 /// How long nothing is accepted when the process is out of file descriptors or memory.
 const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
-
-/// A shortage is over when nothing has failed for so long: near the limit, accepting works and fails by turns.
-const SHORTAGE_OVER: Duration = Duration::from_secs(1);
 
 /// Whether others hold a listener is looked at twice, if they seem to: a child that has just been forked holds all descriptors
 /// until it has its own program.
@@ -44,7 +42,7 @@ pub struct Accepting<L: Accept> {
     /// What was in its queue when it closed.
     emptied: std::vec::IntoIter<(L::Io, L::Peer)>,
     last: Option<Instant>,
-    shortage: Option<Shortage>,
+    shortages: Shortages,
     timer: Option<Pin<Box<Sleep>>>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Close waits for it.
@@ -68,6 +66,8 @@ enum Stage {
     Resting {
         until: Instant,
     },
+    /// As many connections are open as may be.
+    Full,
     /// Others seem to hold the listener. The second look is at `again`.
     Shared {
         again: Instant,
@@ -78,14 +78,6 @@ enum Stage {
         latest: Instant,
     },
     Closed,
-}
-
-/// The process is out of file descriptors or memory.
-#[derive(Clone, Copy, Debug)]
-struct Shortage {
-    since: Instant,
-    last: Instant,
-    failures: u64,
 }
 
 impl<L: Accept> Accepting<L> {
@@ -103,7 +95,7 @@ impl<L: Accept> Accepting<L> {
             stage: Stage::New { late },
             emptied: Vec::new().into_iter(),
             last: None,
-            shortage: None,
+            shortages: Shortages::default(),
             timer: None,
             closing: Box::pin(group.closing()),
             ticket,
@@ -148,6 +140,14 @@ impl<L: Accept> Accepting<L> {
                         self.leave();
                     } else {
                         ready!(self.poll_timer(until, cx));
+                        self.stage = Stage::Open;
+                    }
+                }
+                Stage::Full => {
+                    if self.closing.as_mut().poll(cx).is_ready() {
+                        self.leave();
+                    } else {
+                        ready!(self.poll_room(cx));
                         self.stage = Stage::Open;
                     }
                 }
@@ -197,12 +197,17 @@ impl<L: Accept> Accepting<L> {
             self.leave();
             return Poll::Ready(None);
         }
+        if self.group.room().is_some_and(|room| !room.is_left()) {
+            self.find_no_room();
+            self.stage = Stage::Full;
+            return Poll::Ready(None);
+        }
         let listener = self.listener.as_mut().expect("it is open");
         match listener.poll_accept(cx) {
             Poll::Ready(Ok(accepted)) => {
                 let now = Instant::now();
                 self.last = Some(now);
-                self.end_shortage(now);
+                self.shortages.end(&self.name, now);
                 Poll::Ready(Some(accepted))
             }
             // A listener that says so for ever must not keep the others from running.
@@ -220,7 +225,7 @@ impl<L: Accept> Accepting<L> {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                self.poll_shortage(cx);
+                self.poll_shortages(cx);
                 ready!(self.closing.as_mut().poll(cx));
                 self.leave();
                 Poll::Ready(None)
@@ -231,46 +236,41 @@ impl<L: Accept> Accepting<L> {
     /// Out of resources: says so once, and counts.
     fn rest(&mut self, error: &io::Error) {
         let now = Instant::now();
-        let shortage = self.shortage.get_or_insert_with(|| {
-            let server = &self.name;
-            tracing::warn!(target: "lameduck", %server, %error, "cannot accept for the moment");
-            Shortage {
-                since: now,
-                last: now,
-                failures: 0,
-            }
-        });
-        shortage.failures += 1;
-        shortage.last = now;
+        self.shortages.no_resources(&self.name, error, now);
         let until = now + OUT_OF_RESOURCES;
         self.stage = Stage::Resting { until };
     }
 
-    /// Nothing is in the queue, so the last attempt to accept did not fail.
-    fn poll_shortage(&mut self, cx: &mut Context<'_>) {
-        if let Some(shortage) = self.shortage {
-            if self
-                .poll_timer(shortage.last + SHORTAGE_OVER, cx)
-                .is_ready()
-            {
-                self.end_shortage(Instant::now());
-            }
+    /// The limit is reached, or was until now: says so once.
+    fn find_no_room(&mut self) {
+        if let Some(room) = self.group.room() {
+            let now = Instant::now();
+            self.shortages.no_room(&self.name, room.limit(), now);
         }
     }
 
-    /// Says how long a shortage lasted, if there was one and it is over.
-    fn end_shortage(&mut self, now: Instant) {
-        let over = |shortage: &mut Shortage| now >= shortage.last + SHORTAGE_OVER;
-        if let Some(shortage) = self.shortage.take_if(over) {
-            shortage.log(&self.name);
+    /// Ready when one more connection may be open.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(room) = self.group.room() {
+            ready!(room.poll(cx));
+            self.find_no_room();
+        }
+        Poll::Ready(())
+    }
+
+    /// Nothing is in the queue, so the last attempt to accept did not fail.
+    fn poll_shortages(&mut self, cx: &mut Context<'_>) {
+        while let Some(end) = self.shortages.next_end() {
+            if self.poll_timer(end, cx).is_pending() {
+                return;
+            }
+            self.shortages.end(&self.name, Instant::now());
         }
     }
 
     /// It is time to close the listener, or to leave it to others.
     fn leave(&mut self) {
-        if let Some(shortage) = self.shortage.take() {
-            shortage.log(&self.name);
-        }
+        self.shortages.end_all(&self.name);
         if self.shared {
             self.let_go();
         } else if self.seems_shared() {
@@ -337,18 +337,6 @@ impl<L: Accept> Accepting<L> {
             timer.as_mut().reset(until);
         }
         timer.as_mut().poll(cx)
-    }
-}
-
-impl Shortage {
-    fn log(self, server: &str) {
-        let Shortage {
-            since,
-            last,
-            failures,
-        } = self;
-        let took_ms = (last - since).as_millis() as u64;
-        tracing::warn!(target: "lameduck", %server, failures, took_ms, "accepting failed for a while");
     }
 }
 

@@ -38,6 +38,11 @@ impl Carries {
             what: What::Counted,
         }
     }
+
+    /// The connection is gone.
+    pub(super) const fn take_ticket(&mut self) -> Option<Ticket> {
+        self.ticket.take()
+    }
 }
 
 impl Life {

@@ -28,6 +28,8 @@ use crate::sync::{Mutex, MutexGuard};
 /// What a connection belongs to.
 pub(crate) trait Home: ServerControl {
     fn terms(&self) -> &Terms;
+    /// A connection is gone, its IO included.
+    fn left(&self);
 }
 
 /// One connection. It is counted for as long as anybody holds this: an upgraded connection's IO does.
@@ -497,5 +499,9 @@ impl Drop for Connection {
         if self.cut.end() && self.is_counted() && !shared.tracker().is_serving() {
             shared.connections.closed.fetch_add(1, Ordering::Relaxed);
         }
+        // First, so that no more are counted than the limit allows.
+        let ticket = self.life().carries.take_ticket();
+        drop(ticket);
+        self.home.left();
     }
 }

@@ -18,6 +18,7 @@ use super::graceful::GracefulConnection;
 use super::listener::Accept;
 use super::peer::Peer;
 use super::raw::Raw;
+use super::room::Room;
 use super::session::Session;
 use super::socket::{SocketOptions, TcpKeepalive};
 use super::terms::Terms;
@@ -293,6 +294,8 @@ pub(crate) struct Group {
     /// An admin server's connections are neither counted nor told: they stay to the end.
     counted: bool,
     terms: Terms,
+    /// If its connections have a limit.
+    room: Option<Room>,
     /// What its connections draw from.
     seed: u64,
     /// Locked when a connection begins, by the one accept loop, and when the coordinator speaks to all.
@@ -322,6 +325,7 @@ impl Group {
         let group = Arc::new(Group {
             handle: handle.clone(),
             counted,
+            room: terms.max_connections.map(Room::new),
             terms,
             seed: handle.shared.draws.next_server(),
             connections: Mutex::default(),
@@ -364,7 +368,14 @@ impl Group {
         let connection = Arc::new(Connection::new(handle, home, ticket, lot, peer, ends));
         list.all.add(&connection);
         list.opened += 1;
+        if let Some(room) = &self.room {
+            room.enter();
+        }
         Some(connection)
+    }
+
+    pub(super) const fn room(&self) -> Option<&Room> {
+        self.room.as_ref()
     }
 
     /// Whether no shutdown has begun.
@@ -420,6 +431,12 @@ impl Group {
 impl Home for Group {
     fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    fn left(&self) {
+        if let Some(room) = &self.room {
+            room.leave();
+        }
     }
 }
 

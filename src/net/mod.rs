@@ -1,8 +1,9 @@
 //! One connection, whatever its protocol: counted before its task is spawned, asked to close at its own moment of the spread,
 //! and cut at Close's deadline.
 //!
-//! - `listener` is what a server accepts from, `accept` the loop that does, `socket` what is set on what it accepts,
-//!   `syn_filter` what comes before its close, `holders` who else has it.
+//! - `listener` is what a server accepts from, `accept` the loop that does, `room` a limit of what it accepts,
+//!   `shortage` what is logged when it cannot, `socket` what is set on what it accepts, `syn_filter` what comes before its
+//!   close, `holders` who else has it.
 //! - `group` keeps the connections of one server; `connection` is what the parts of one connection share.
 //! - `exit` is the machine that decides how a connection ends, by the `timeouts` among its server's `terms`; `delivery` asks
 //!   the kernel what the client has acknowledged.
@@ -33,7 +34,9 @@ mod peer;
 mod raw;
 mod report;
 pub(crate) mod requests;
+mod room;
 mod session;
+mod shortage;
 pub(crate) mod socket;
 #[cfg(target_os = "linux")]
 mod syn_filter;

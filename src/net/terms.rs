@@ -20,6 +20,8 @@ pub(crate) struct Terms {
     pub(crate) exempt: Option<Exempt>,
     #[cfg(feature = "hyper")]
     pub(crate) agents: ProbeAgents,
+    /// How many connections may be open.
+    pub(crate) max_connections: Option<usize>,
 }
 
 #[cfg(feature = "hyper")]
@@ -48,6 +50,7 @@ impl From<Timeouts> for Terms {
             exempt: None,
             #[cfg(feature = "hyper")]
             agents: &[],
+            max_connections: None,
         }
     }
 }

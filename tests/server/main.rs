@@ -34,6 +34,8 @@ mod header_blocks;
 mod http1;
 mod http2;
 mod idle_ends;
+#[cfg(unix)]
+mod limits;
 mod linger;
 mod listener;
 #[cfg(unix)]

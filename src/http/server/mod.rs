@@ -61,6 +61,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | exempt requests | none but this crate's probes |
 /// | timeouts | those of [`Timeouts`] |
 /// | a connection's age, and the grace behind it | no limit |
+/// | connections | no limit |
 /// | `TCP_NODELAY` | on |
 /// | TCP keepalive | none |
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
@@ -373,6 +374,26 @@ impl<X, H> Server<X, H> {
     /// does not: it stays clean. Without a [`max_connection_age`](Server::max_connection_age) it changes nothing.
     pub fn max_connection_age_grace(mut self, grace: Duration) -> Self {
         self.terms.max_age.grace = Some(grace);
+        self
+    }
+
+    /// How many connections this server has open at most. By default there is no limit.
+    ///
+    /// At the limit the server accepts no more until a connection is gone; an upgraded one is gone when its IO is dropped. New connections wait
+    /// in the kernel's queue, whose length [`bind`](crate::bind) sets; what does not fit there is dropped, and its client tries
+    /// again a second later. The log warns when the limit is reached, and says how long it held new connections up when it has
+    /// not been reached for a second.
+    ///
+    /// The limit holds until the listener closes, at the end of Close. What is in the queue then is accepted and answered, however much
+    /// it is. Each server has a limit of its own, an admin server too. It does not bound requests: an HTTP/2 connection carries many
+    /// at once.
+    ///
+    /// # Panics
+    ///
+    /// If `max` is zero.
+    pub fn max_connections(mut self, max: usize) -> Self {
+        assert!(max > 0, "a server without connections serves nobody");
+        self.terms.max_connections = Some(max);
         self
     }
 
