@@ -2,6 +2,8 @@
 
 pub mod callgrind;
 pub mod crowd;
+pub mod h2load;
+pub mod loaded;
 pub mod parts;
 pub mod pictures;
 pub mod process;

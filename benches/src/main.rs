@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lameduck_benches::{callgrind, parts, pictures, served, table, work};
+use lameduck_benches::{callgrind, loaded, parts, pictures, served, table, work};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +29,11 @@ fn main() -> ExitCode {
         }
         // The processes that the parts start.
         ["serve", server, spread] => served::run(server, Duration::from_millis(number(spread))),
+        ["load", server, nodelay, core] => {
+            let id = number(core) as usize;
+            core_affinity::set_for_current(core_affinity::CoreId { id });
+            loaded::run(server, nodelay == "true");
+        }
         ["leave", peer] => parts::exit::leave(peer),
         ["gate"] => {
             (parts::GATE.run)();

@@ -59,6 +59,48 @@ impl Process {
         now()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Processor time of all its threads so far.
+    pub fn processor_time(&self) -> Duration {
+        let tasks = format!("/proc/{}/task", self.id());
+        let tasks = std::fs::read_dir(tasks).expect("it is running");
+        // On the processor, waiting for it, and how often: schedstat of the kernel's documentation on the scheduler.
+        let each = tasks.filter_map(|task| {
+            let schedstat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            let nanos: u64 = schedstat.split_whitespace().next()?.parse().ok()?;
+            Some(nanos)
+        });
+        Duration::from_nanos(each.sum())
+    }
+
+    /// Waits until another process traces all its threads. `false` if that takes too long.
+    pub fn is_traced_in_time(&self) -> bool {
+        let since = now();
+        while now() - since < Duration::from_secs(5) {
+            if self.is_traced() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+
+    fn is_traced(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id()));
+        let traced = |task: std::io::Result<std::fs::DirEntry>| {
+            let status = task.and_then(|it| std::fs::read_to_string(it.path().join("status")));
+            let status = status.unwrap_or_default();
+            let tracer = status
+                .lines()
+                .find_map(|line| line.strip_prefix("TracerPid:"));
+            tracer.is_some_and(|tracer| tracer.trim() != "0")
+        };
+        tasks.is_ok_and(|mut tasks| tasks.all(traced))
+    }
+
     /// What it has of the machine's memory, in bytes.
     pub fn memory(&self) -> f64 {
         let status = format!("/proc/{}/status", self.child.id());
@@ -67,6 +109,11 @@ impl Process {
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         kilobytes.map_or(f64::NAN, |kilobytes: f64| kilobytes * 1024.0)
     }
+}
+
+/// Sends SIGINT.
+pub fn interrupt(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::INT).expect("it is running");
 }
 
 impl Drop for Process {

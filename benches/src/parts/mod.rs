@@ -7,6 +7,7 @@ pub mod exit;
 mod footprint;
 mod gate;
 mod guard;
+mod load;
 mod memory;
 pub mod request;
 
@@ -21,7 +22,7 @@ const fn part(name: &'static str, about: &'static str, run: fn()) -> Part {
     Part { name, about, run }
 }
 
-pub const ALL: [Part; 9] = [
+pub const ALL: [Part; 10] = [
     part("guard", "1. taking and dropping a guard", guard::run),
     part("ask", "2. asking, and waiting for the shutdown", ask::run),
     part("request", "3. a request", request::requests),
@@ -31,6 +32,7 @@ pub const ALL: [Part; 9] = [
     part("closing", "6. closing many connections", closing::run),
     part("exit", "7. from the last guard to the end", exit::run),
     part("footprint", "8. building a service", footprint::run),
+    part("load", "9. real sockets under load, by h2load", load::run),
 ];
 
 /// Not one of them: a few of their figures, for every change.
