@@ -225,7 +225,7 @@ async fn a_handler_that_asks_for_its_moment_ends_its_stream_with_its_own_status(
 #[tokio::test(start_paused = true)]
 async fn a_spawned_handler_ends_its_stream_at_its_moment_if_its_request_carries_a_context() {
     for carries in [false, true] {
-        let marked = Marked::BySpawnedHandlers { carries };
+        let marked = Marked::Spawned { carries };
         let mut server = Server::start(cluster(), marked).await;
         let opened = server.client().await.listen("LeaveAtMoment").await;
         if !carries {
@@ -524,7 +524,7 @@ enum Marked {
     /// Those handlers that know: `Talk` and `LeaveAtMoment`.
     ByHandlers,
     /// The same handlers, each in a task of its own; `carries` says whether their requests carry a context.
-    BySpawnedHandlers { carries: bool },
+    Spawned { carries: bool },
 }
 
 /// A server of ours with [`Rooms`].
@@ -544,14 +544,14 @@ impl Server {
         let (begun, calls) = mpsc::unbounded_channel();
         let rooms = Rooms {
             begun,
-            spawns: matches!(marked, Marked::BySpawnedHandlers { .. }),
+            spawns: matches!(marked, Marked::Spawned { .. }),
         };
         let mut server = lameduck::Server::new(&handle);
-        if let Marked::BySpawnedHandlers { carries: true } = marked {
+        if let Marked::Spawned { carries: true } = marked {
             server = server.context_in_extensions();
         }
         let routes = match marked {
-            Marked::ByHandlers | Marked::BySpawnedHandlers { .. } => Routes::new(rooms),
+            Marked::ByHandlers | Marked::Spawned { .. } => Routes::new(rooms),
             Marked::ByLayer | Marked::AndLeftAlone => {
                 let mark = match marked {
                     Marked::AndLeftAlone => LongLived::new(),
