@@ -165,7 +165,7 @@ impl Model {
     fn named(&self, kind: Kind, name: &str, root: Id) -> Option<Named> {
         Some(Named {
             kind,
-            name: format!("`{name}`"),
+            name: name.to_owned(),
             root,
         })
     }

@@ -186,7 +186,7 @@ fn spans<'a>(case: &Case<'a>) -> Verdict<BTreeMap<Id, Span<'a>>> {
                 continue;
             }
             What::TaskStarted(id, Ok(())) => {
-                let name = format!("`{}`", case.specs.tasks[id].name);
+                let name = case.specs.tasks[id].name.clone();
                 (id, taken(Class::Work, Some(name)))
             }
             What::GuardTaken {
@@ -198,7 +198,7 @@ fn spans<'a>(case: &Case<'a>) -> Verdict<BTreeMap<Id, Span<'a>>> {
                 if !counted {
                     continue;
                 }
-                let name = format!("`g{id}`");
+                let name = format!("g{id}");
                 let (class, name) = match kind {
                     GuardKind::Plain => (Class::Work, None),
                     GuardKind::Named => (Class::Work, Some(name)),
