@@ -266,6 +266,7 @@
 //! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
 //! | keep metrics and health checks out of all this | [`Server::exempt`], [`DrainLayer::exempt`], [`ShutdownCoordinator::probe_user_agents`] |
 //! | give requests their client's address, certificate or credentials | [`Server::request_extension`] |
+//! | know the client behind a proxy that sends the PROXY protocol | `Server::proxy_protocol` |
 //! | bound slow clients | [`Timeouts`] |
 //! | have clients connect anew now and then, so that they spread over the replicas | [`Server::max_connection_age`] |
 //! | limit the connections | [`Server::max_connections`] |
@@ -294,6 +295,7 @@
 //! | `tower` | the layer and the probes |
 //! | `net` | listeners and connections of any protocol: [`bind`], [`ConnectionGroup`]; no HTTP |
 //! | `hyper` | the HTTP server; includes `tower` and `net` |
+//! | `proxy-protocol` | `Server::proxy_protocol`; includes `hyper` |
 //! | `signal` | signals and the watchdog, on Unix |
 //! | `axum` | [`Moment`] and [`ShutdownHandle`] as arguments of axum's handlers |
 //! | `metrics` | phase, in flight, refused, cut and more, for the recorder of the crate `metrics` |
@@ -435,16 +437,19 @@ pub mod server {
     //! loop of your own, or a protocol that is not HTTP.
     //!
     //! The parameters of a [`Server`] are what its settings were given: a [`ConnectionExtension`] by [`Server::request_extension`],
-    //! a [`HandshakeFn`] by [`Server::handshake`]. [`RequestExtension`] and [`Handshake`] are closed traits: they are here to
-    //! be named in bounds.
+    //! a [`HandshakeFn`] by [`Server::handshake`], a `ProxyProtocolFn` by `Server::proxy_protocol`. [`RequestExtension`],
+    //! [`Handshake`] and [`FindClient`] are closed traits: they are here to be named in bounds.
 
+    #[cfg(feature = "proxy-protocol")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
+    pub use crate::http::server::{Proxied, ProxyProtocolFn};
     #[cfg(feature = "hyper")]
     #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
     pub use crate::http::{
         connection::{drive::Executor, io::Io},
         server::{
-            ConnectionExtension, Handshake, HandshakeFn, RequestExtension, Server, Serving, serve,
-            serve_admin,
+            ConnectionExtension, FindClient, Handshake, HandshakeFn, RequestExtension, Server,
+            Serving, serve, serve_admin,
         },
     };
     pub use crate::long_lived::tunnel::tunnel;

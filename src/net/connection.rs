@@ -48,7 +48,6 @@ pub(crate) struct Connection {
     hints: AtomicU8,
     /// How many requests hyper has called the service for.
     called: AtomicU32,
-    pub(crate) peer: Peer,
     /// The two ends of its socket, where Linux can be asked about it.
     ends: Option<[SocketAddr; 2]>,
     pub(crate) names: RequestNames,
@@ -65,6 +64,7 @@ pub(crate) struct Life {
     pub(crate) exit: Exit,
     pub(crate) requests: Requests,
     pub(super) carries: Carries,
+    pub(crate) peer: Peer,
 }
 
 /// Something is different from normal service.
@@ -143,6 +143,7 @@ impl Connection {
                 exit: Exit::new(since).with_age(age),
                 requests: Requests::default(),
                 carries: Carries::new(ticket),
+                peer,
             }),
             counted,
             handle,
@@ -152,7 +153,6 @@ impl Connection {
             cut: Cut::new(),
             hints: AtomicU8::new(0),
             called: AtomicU32::new(0),
-            peer,
             ends,
             names,
             refusals,
@@ -280,6 +280,13 @@ impl Connection {
     /// Whether to answer a dry socket with the end of the stream.
     pub(crate) fn end_reading(&self) -> EndReading {
         self.ask(Exit::end_reading)
+    }
+
+    /// Its client is another one than its socket's peer: a proxy has passed it on.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn set_client(&self, client: SocketAddr) {
+        // Dropped behind the lock.
+        let _peer = std::mem::replace(&mut self.life().peer, Peer::new(client));
     }
 
     /// What the shutdown wants of it.

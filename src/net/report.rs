@@ -42,7 +42,7 @@ impl Connection {
         let life = self.life();
         format!(
             "{:?} ({}: {}{told})",
-            &self.peer,
+            life.peer,
             life.speaks(),
             life.doing()
         )

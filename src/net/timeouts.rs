@@ -147,8 +147,9 @@ impl Timeouts {
         self
     }
 
-    /// For a TLS handshake ([`Server::handshake`](crate::Server::handshake)), from the connection's begin, and for HTTP/2's
-    /// preface, from its first byte. Once the shutdown has begun, `leaving` counts from then, if it is older.
+    /// For a TLS handshake ([`Server::handshake`](crate::Server::handshake)), with the PROXY protocol header before it, from the
+    /// connection's begin, and for HTTP/2's preface, from its first byte. Once the shutdown has begun, `leaving` counts from
+    /// then, if it is older.
     pub const fn handshake(mut self, serving: Duration, leaving: Duration) -> Self {
         self.handshake = Limit { serving, leaving };
         self

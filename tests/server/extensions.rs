@@ -7,11 +7,8 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use lameduck::{Plan, Server};
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::service::Routes;
 use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
@@ -21,6 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::party::Party;
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
@@ -208,49 +206,4 @@ async fn told(endpoint: Endpoint) -> String {
     let mut client = HealthClient::new(soon(endpoint.connect()).await.unwrap());
     let answer = soon(client.check(HealthCheckRequest::default())).await;
     answer.unwrap_err().message().to_owned()
-}
-
-/// One end of a TLS connection, and the other one's trust.
-struct Party {
-    made: rcgen::CertifiedKey<rcgen::KeyPair>,
-}
-
-impl Party {
-    fn new(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        Party { made }
-    }
-
-    fn certificate(&self) -> &CertificateDer<'static> {
-        self.made.cert.der()
-    }
-
-    fn key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::try_from(self.made.signing_key.serialize_der()).unwrap()
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate().clone()).unwrap();
-        roots
-    }
-
-    fn acceptor(&self, client: &Party) -> TlsAcceptor {
-        let verifier = WebPkiClientVerifier::builder(Arc::new(client.roots())).build();
-        let mut config = ServerConfig::builder()
-            .with_client_cert_verifier(verifier.unwrap())
-            .with_single_cert(vec![self.certificate().clone()], self.key())
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        TlsAcceptor::from(Arc::new(config))
-    }
-
-    fn connector(&self, server: &Party) -> TlsConnector {
-        let mut config = ClientConfig::builder()
-            .with_root_certificates(server.roots())
-            .with_client_auth_cert(vec![self.certificate().clone()], self.key())
-            .unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        TlsConnector::from(Arc::new(config))
-    }
 }

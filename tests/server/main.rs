@@ -11,6 +11,7 @@ mod frames;
 mod logged;
 #[path = "../pace/mod.rs"]
 mod pace;
+mod party;
 mod pipes;
 mod support;
 
@@ -41,6 +42,8 @@ mod listener;
 #[cfg(unix)]
 mod names;
 mod panics;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod races;
 mod refusals;
 mod request_bodies;

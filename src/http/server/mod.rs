@@ -1,9 +1,12 @@
 //! A server: what a user can set of it.
 //!
-//! `serve` is its accept loop, `handshake` what comes before HTTP, `extension` what its requests are given.
+//! `serve` is its accept loop, `find_client` and `handshake` what comes before HTTP, `extension` what its requests are given.
 
 mod extension;
+mod find_client;
 mod handshake;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod serve;
 
 use std::fmt;
@@ -24,7 +27,10 @@ use crate::phase::Phase;
 
 pub(crate) use extension::Insert;
 pub use extension::{ConnectionExtension, RequestExtension};
+pub use find_client::FindClient;
 pub use handshake::{Handshake, HandshakeFn};
+#[cfg(feature = "proxy-protocol")]
+pub use proxy_protocol::{Proxied, ProxyProtocolFn};
 pub use serve::{Serving, serve, serve_admin};
 
 /// A server's settings. [`serve`](crate::serve) is a server with none of them changed.
@@ -57,6 +63,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | shared | no, unless the listener knows better |
 /// | request extension | none |
 /// | request names | method and path, without the query |
+/// | PROXY protocol | none |
 /// | handshake | none |
 /// | exempt requests | none but this crate's probes |
 /// | timeouts | those of [`Timeouts`] |
@@ -70,13 +77,14 @@ pub use serve::{Serving, serve, serve_admin};
 /// | versions | HTTP/1 and HTTP/2: the client chooses |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer, and with extended CONNECT (WebSockets over HTTP/2) |
 #[must_use = "it serves only when `serve` is called"]
-pub struct Server<X = (), H = ()> {
+pub struct Server<X = (), H = (), C = ()> {
     pub(crate) handle: ShutdownHandle,
     pub(crate) counted: bool,
     pub(crate) name: String,
     pub(crate) shared: bool,
     pub(crate) extension: X,
     pub(crate) handshake: H,
+    pub(crate) find_client: C,
     pub(crate) goaway: bool,
     pub(crate) terms: Terms,
     pub(crate) builders: Builders,
@@ -92,6 +100,7 @@ impl Server {
             shared: false,
             extension: (),
             handshake: (),
+            find_client: (),
             goaway: true,
             terms: Terms::default(),
             builders: Builders::default(),
@@ -112,7 +121,7 @@ impl Server {
     }
 }
 
-impl<X, H> Server<X, H> {
+impl<X, H, C> Server<X, H, C> {
     /// What logs and the report call it.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -144,7 +153,7 @@ impl<X, H> Server<X, H> {
     ///
     /// The types of both arguments have to be written when the closure uses them. They are the listener's
     /// [`Accept::Io`](crate::server::Accept::Io), or what the handshake resolves to, and its
-    /// [`Accept::Peer`](crate::server::Accept::Peer). For TCP:
+    /// [`Accept::Peer`](crate::server::Accept::Peer), or a `Proxied` of that with `Server::proxy_protocol`. For TCP:
     ///
     /// ```no_run
     /// # use std::net::SocketAddr;
@@ -214,14 +223,17 @@ impl<X, H> Server<X, H> {
     /// With TLS, `io` is a `&TlsStream<TcpStream>`.
     ///
     /// Each call adds an extension. If two have the same type, the later one replaces the earlier one.
-    pub fn request_extension<F, I, P, T>(self, make: F) -> Server<(X, ConnectionExtension<F, T>), H>
+    pub fn request_extension<F, I, P, T>(
+        self,
+        make: F,
+    ) -> Server<(X, ConnectionExtension<F, T>), H, C>
     where
         F: Fn(&I, &P) -> T + Clone + Send + Sync + 'static,
         T: Clone + Send + Sync + 'static,
     {
-        self.change(|extension, handshake| {
+        self.change(|extension, handshake, find_client| {
             let extension = (extension, ConnectionExtension::new(make));
-            (extension, handshake)
+            (extension, handshake, find_client)
         })
     }
 
@@ -245,17 +257,18 @@ impl<X, H> Server<X, H> {
     ///
     /// A client that speaks HTTP/2 is recognized by what it sends first, so ALPN (RFC 7301) has to offer `h2` and
     /// `http/1.1`, and nothing else has to be done for it. An error ends the connection, and is logged with `debug`.
-    pub fn handshake<F, I, Fut, T>(self, handshake: F) -> Server<X, HandshakeFn<F>>
+    pub fn handshake<F, I, Fut, T>(self, handshake: F) -> Server<X, HandshakeFn<F>, C>
     where
         F: Fn(I) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = io::Result<T>> + Send + 'static,
     {
-        self.change(|extension, _| (extension, HandshakeFn(handshake)))
+        self.change(|extension, _, find_client| (extension, HandshakeFn(handshake), find_client))
     }
 
     /// Changes what has a type of its own.
-    fn change<Y, G>(self, change: impl FnOnce(X, H) -> (Y, G)) -> Server<Y, G> {
-        let (extension, handshake) = change(self.extension, self.handshake);
+    fn change<Y, G, Q>(self, change: impl FnOnce(X, H, C) -> (Y, G, Q)) -> Server<Y, G, Q> {
+        let (extension, handshake, find_client) =
+            change(self.extension, self.handshake, self.find_client);
         Server {
             handle: self.handle,
             counted: self.counted,
@@ -263,6 +276,7 @@ impl<X, H> Server<X, H> {
             shared: self.shared,
             extension,
             handshake,
+            find_client,
             goaway: self.goaway,
             terms: self.terms,
             builders: self.builders,
@@ -529,7 +543,7 @@ impl<X, H> Server<X, H> {
     }
 }
 
-impl<X, H> fmt::Debug for Server<X, H> {
+impl<X, H, C> fmt::Debug for Server<X, H, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("name", &self.name)

@@ -11,12 +11,13 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_service::Service;
 
 use super::handshake::Handshake;
-use super::{RequestExtension, Server};
+use super::{FindClient, RequestExtension, Server};
 use crate::handle::ShutdownHandle;
 use crate::http::connection::drive::{BoxError, Builders, HttpConnection, Parts};
 use crate::http::connection::service::ConnectionService;
@@ -76,7 +77,7 @@ where
     Server::admin(handle).serve(listener, service)
 }
 
-impl<X, H> Server<X, H> {
+impl<X, H, C> Server<X, H, C> {
     /// Serves `service` on `listener`. See [`serve`].
     ///
     /// # Panics
@@ -88,8 +89,9 @@ impl<X, H> Server<X, H> {
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        X: RequestExtension<H::Io, L::Peer>,
+        X: RequestExtension<H::Io, C::Peer>,
         H: Handshake<L::Io>,
+        C: FindClient<L::Peer>,
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<BoxError>,
@@ -103,6 +105,7 @@ impl<X, H> Server<X, H> {
             shared: held_by_others,
             extension,
             handshake,
+            find_client,
             goaway,
             mut terms,
             builders,
@@ -132,6 +135,7 @@ impl<X, H> Server<X, H> {
             service,
             extension,
             handshake,
+            find_client,
             goaway,
             builders: Arc::new(builders),
         };
@@ -177,25 +181,27 @@ impl Drop for Running {
 }
 
 /// Starts a server's connections.
-struct Spawner<S, X, H> {
+struct Spawner<S, X, H, C> {
     group: Arc<Group>,
     service: S,
     extension: X,
     handshake: H,
+    find_client: C,
     goaway: bool,
     builders: Arc<Builders>,
 }
 
-impl<S, X, H> Spawner<S, X, H> {
-    fn spawn<I, P, B>(&self, ends: Option<[SocketAddr; 2]>, io: I, peer: P)
+impl<S, X, H, C> Spawner<S, X, H, C> {
+    fn spawn<I, P, B>(&self, ends: Option<[SocketAddr; 2]>, mut io: I, peer: P)
     where
-        I: Send + 'static,
+        I: AsyncRead + Unpin + Send + 'static,
         P: Clone + fmt::Debug + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<BoxError>,
-        X: RequestExtension<H::Io, P>,
+        X: RequestExtension<H::Io, C::Peer>,
         H: Handshake<I>,
+        C: FindClient<P>,
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<BoxError>,
@@ -206,11 +212,16 @@ impl<S, X, H> Spawner<S, X, H> {
         };
         let inner = self.service.clone();
         let builders = Arc::clone(&self.builders);
+        let find_client = self.find_client.clone();
         let handshake = self.handshake.clone();
         let extension = self.extension.clone();
         let served = Arc::clone(&state);
         // Runs in the connection's own task: if it panics, that ends this connection and not the server.
         let begin = async move {
+            let peer = find_client.find(&mut io, peer).await?;
+            if let Some(client) = C::client(&peer) {
+                served.set_client(client);
+            }
             let io = handshake.start(io).await?;
             let service = ConnectionService {
                 inner,
