@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use process::{Process, Scratch};
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// A short schedule: these tests are about the examples, not about the times.
@@ -223,6 +224,69 @@ fn tls_serves_with_the_certificate_that_it_is_given() {
     let report = stop(server);
 
     assert!(answer.ends_with("hello over HTTP/1.1\n"), "{answer}");
+    assert!(report.contains("clean: SIGTERM"), "{report}");
+}
+
+#[test]
+fn mtls_knows_its_clients_and_replaces_its_certificate_while_it_serves() {
+    let scratch = Scratch::new("example-mtls");
+    let directory = scratch.path("certificates");
+    let mut server = Process::example("mtls", &[ANYWHERE, &directory], SHORT);
+    let address = word_after(&server.line(), "on").replace("https://", "");
+    let file = |name: &str| format!("{directory}/{name}");
+    let alice = [file("alice.pem"), file("alice-key.pem")];
+    let connect = |root: CertificateDer<'static>, client: Option<&[String; 2]>| {
+        let mut roots = RootCertStore::empty();
+        roots.add(root).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let config = match client {
+            None => config.with_no_client_auth(),
+            Some([certificate, key]) => config
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_file(certificate).unwrap()],
+                    PrivateKeyDer::from_pem_file(key).unwrap(),
+                )
+                .unwrap(),
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        StreamOwned::new(tls, TcpStream::connect(&address).unwrap())
+    };
+    let first = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let mut open = connect(first.clone(), Some(&alice));
+    open.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+        .unwrap();
+    let mut whole = [0; 1024];
+    let mut length = 0;
+    while !whole[..length].ends_with(b"hello alice\n") {
+        length += open.read(&mut whole[length..]).unwrap();
+    }
+    let mut nobody = connect(first, None);
+    let _ = nobody.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    let refused = nobody.read_to_end(&mut Vec::new());
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    // A moment later than those before, on a file system with coarse times, too; and one file after the other.
+    std::thread::sleep(Duration::from_millis(20));
+    std::fs::write(file("server.pem"), made.cert.pem()).unwrap();
+    std::fs::write(file("server-key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let started = Instant::now();
+    let renewed = loop {
+        let mut stream = connect(made.cert.der().clone(), Some(&alice));
+        let verified = stream.conn.complete_io(&mut stream.sock);
+        if verified.is_ok() {
+            break talk(&mut stream, "GET /", "");
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{verified:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let still = talk(&mut open, "GET /", "");
+    drop((open, nobody));
+    let report = stop(server);
+
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(renewed.ends_with("hello alice\n"), "{renewed}");
+    assert!(still.ends_with("hello alice\n"), "{still}");
     assert!(report.contains("clean: SIGTERM"), "{report}");
 }
 
