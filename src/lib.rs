@@ -263,7 +263,7 @@
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
 //! | keep somebody else's server | [`DrainLayer`] |
 //! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] in [`server`] |
-//! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`] |
+//! | serve TLS, or another kind of listener | [`Server::handshake`], [`Accept`], [`accept_fn`](server::accept_fn) |
 //! | keep metrics and health checks out of all this | [`Server::exempt`], [`DrainLayer::exempt`], [`ShutdownCoordinator::probe_user_agents`] |
 //! | give requests their client's address, certificate or credentials | [`Server::request_extension`] |
 //! | know the client behind a proxy that sends the PROXY protocol | `Server::proxy_protocol` |
@@ -455,7 +455,7 @@ pub mod server {
     pub use crate::long_lived::tunnel::tunnel;
     pub use crate::net::{
         Accept, Accepting, ConnectionGroup, GracefulConnection, Raw, Session, TcpKeepalive,
-        Watched, bind,
+        Watched, accept_fn, bind,
     };
     #[cfg(feature = "hyper")]
     #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]

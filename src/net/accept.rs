@@ -294,12 +294,18 @@ impl<L: Accept> Accepting<L> {
     }
 
     fn begin_last_call(&mut self) {
+        let mut empties = true;
         if let Some(listener) = &mut self.listener {
             listener.last_call();
+            empties = listener.close_empties();
         }
         let now = Instant::now();
         let lately = self.last.is_some_and(|last| now < last + LATELY);
-        let longest = if lately { LAST_CALL } else { Duration::ZERO };
+        let longest = match (lately, empties) {
+            (true, _) => LAST_CALL,
+            (false, true) => Duration::ZERO,
+            (false, false) => QUIET,
+        };
         self.stage = Stage::LastCall {
             quiet: now + QUIET,
             latest: now + longest,

@@ -58,7 +58,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// A listener that can be emptied before it is closed.
 ///
-/// Implemented for tokio's [`TcpListener`] and, on Unix, `UnixListener`.
+/// Implemented for tokio's [`TcpListener`] and, on Unix, `UnixListener`. [`accept_fn`](crate::server::accept_fn) makes one of a
+/// function that accepts in a future, as axum's `Listener` does.
 pub trait Accept: Send + 'static {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
@@ -111,10 +112,19 @@ pub trait Accept: Send + 'static {
     /// and reset. Does nothing by default; the listeners that this is implemented for close that gap on Linux.
     fn last_call(&mut self) {}
 
+    /// Whether [`close`](Accept::close) asks the operating system for what it has completed. If not, connections are accepted
+    /// for 20 ms after the [last call](Accept::last_call) in any case, so that tokio looks once more.
+    ///
+    /// `true` by default.
+    fn close_empties(&self) -> bool {
+        true
+    }
+
     /// Takes every connection that the kernel has completed, then closes the listener.
     ///
     /// Closing a listener resets what is still in its queue. `poll_accept` being pending does not say that there is nothing:
-    /// tokio remembers what the last look said. So this must ask the operating system itself.
+    /// tokio remembers what the last look said. So this must ask the operating system itself, or
+    /// [`close_empties`](Accept::close_empties) must say that it does not.
     fn close(self) -> Vec<(Self::Io, Self::Peer)>;
 }
 

@@ -1,7 +1,7 @@
 //! One connection, whatever its protocol: counted before its task is spawned, asked to close at its own moment of the spread,
 //! and cut at Close's deadline.
 //!
-//! - `listener` is what a server accepts from, `accept` the loop that does, `room` a limit of what it accepts,
+//! - `listener` is what a server accepts from, `accept_fn` one made of a function, `accept` the loop that does, `room` a limit of what it accepts,
 //!   `shortage` what is logged when it cannot, `socket` what is set on what it accepts, `syn_filter` what comes before its
 //!   close, `holders` who else has it.
 //! - `group` keeps the connections of one server; `connection` is what the parts of one connection share.
@@ -16,6 +16,7 @@
 //! - `lingering` is how the IO of a connection ends.
 
 pub(crate) mod accept;
+mod accept_fn;
 pub(crate) mod age;
 mod carries;
 pub(crate) mod connection;
@@ -45,6 +46,7 @@ pub(crate) mod timeouts;
 pub(crate) mod watched;
 
 pub use accept::Accepting;
+pub use accept_fn::accept_fn;
 pub use graceful::GracefulConnection;
 pub use group::ConnectionGroup;
 pub use listener::{Accept, bind};

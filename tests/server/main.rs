@@ -17,6 +17,8 @@ mod support;
 
 #[cfg(unix)]
 mod accept_errors;
+#[cfg(unix)]
+mod accept_fn;
 mod admin;
 mod ages;
 mod bounds;
