@@ -167,3 +167,34 @@ async fn options_reach_what_an_accept_loop_of_ones_own_accepts() {
         assert_eq!(look(&stream).unwrap().nodelay, nodelay);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn listeners_of_a_cloned_server_have_its_settings_and_limits_of_their_own() {
+    let (shutdown, handle) = coordinator(Plan::immediate());
+    let server = Server::new(&handle)
+        .tcp_nodelay(false)
+        .max_connections(1)
+        .request_extension(|_: &std::net::SocketAddr| "a peer");
+    let (looked, mut sockets) = mpsc::unbounded_channel();
+    let server = server.handshake(move |stream: TcpStream| {
+        looked.send(look(&stream).unwrap()).unwrap();
+        async move { Ok(stream) }
+    });
+
+    let mut clients = Vec::new();
+    for server in [server.clone(), server] {
+        let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+        let mut client = Client::connect(listener.address()).await;
+        server.serve(listener, hello());
+        assert_eq!(client.get("/").await.status, 200);
+        clients.push(client);
+    }
+
+    for _ in &clients {
+        assert!(!soon(sockets.recv()).await.unwrap().nodelay);
+    }
+    assert_eq!(handle.connections(), 2);
+    let report = soon(begin(shutdown)).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.connections.closed, 2);
+}

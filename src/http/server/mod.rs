@@ -76,6 +76,30 @@ pub use serve::{Serving, serve, serve_admin};
 /// | a request's context in its extensions | no |
 /// | versions | HTTP/1 and HTTP/2: the client chooses |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer, and with extended CONNECT (WebSockets over HTTP/2) |
+///
+/// How they compare with those of hyper-util, axum, tonic and axum-server is in `docs/settings.md`.
+///
+/// # Two listeners
+///
+/// A clone has the same settings, and is a server of its own when it [serves](Server::serve): with its own limit of connections, and its own
+/// line in the log.
+///
+/// ```no_run
+/// # use axum::Router;
+/// # use lameduck::{Server, ShutdownHandle};
+/// # async fn example(app: Router, handle: ShutdownHandle) -> std::io::Result<()> {
+/// let server = Server::new(&handle).http1_only();
+/// server.clone().serve(lameduck::bind("127.0.0.1:3000").await?, app.clone());
+/// server.serve(lameduck::bind("[::1]:3000").await?, app);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # The executor
+///
+/// A server runs on the tokio runtime in which [`serve`](Server::serve) is called: its accept loop, a task for each connection, and a task
+/// for each request of HTTP/2. The executor in the type of [`http2`](Server::http2)'s builder cannot be replaced.
+#[derive(Clone)]
 #[must_use = "it serves only when `serve` is called"]
 pub struct Server<X = (), H = (), C = ()> {
     pub(crate) handle: ShutdownHandle,
