@@ -50,6 +50,8 @@ pub(crate) struct Connection {
     called: AtomicU32,
     /// The two ends of its socket, where Linux can be asked about it.
     ends: Option<[SocketAddr; 2]>,
+    /// Its clock was paused when it was opened, and its client is outside the runtime.
+    paused: bool,
     pub(crate) names: RequestNames,
     pub(crate) refusals: Refusals,
     /// Whether a request's context is put into its extensions.
@@ -153,6 +155,7 @@ impl Connection {
             cut: Cut::new(),
             hints: AtomicU8::new(0),
             called: AtomicU32::new(0),
+            paused: ends.is_some() && is_paused(since),
             ends,
             names,
             refusals,
@@ -255,7 +258,7 @@ impl Connection {
         let leave = self.leave();
         let now = Instant::now();
         let limits = match leave {
-            None if self.ends.is_some() && is_paused(now) => self.timeouts().without_end(),
+            None if self.paused => self.timeouts().without_end(),
             _ => *self.timeouts(),
         };
         let look = self.ask(|exit| {

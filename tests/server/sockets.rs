@@ -174,7 +174,7 @@ async fn listeners_of_a_cloned_server_have_its_settings_and_limits_of_their_own(
     let server = Server::new(&handle)
         .tcp_nodelay(false)
         .max_connections(1)
-        .request_extension(|_: &std::net::SocketAddr| "a peer");
+        .request_extension(|_: &_, _: &std::net::SocketAddr| "a peer");
     let (looked, mut sockets) = mpsc::unbounded_channel();
     let server = server.handshake(move |stream: TcpStream| {
         looked.send(look(&stream).unwrap()).unwrap();
