@@ -3,5 +3,6 @@
 #![cfg(all(feature = "hyper", feature = "axum", feature = "signal", unix))]
 
 mod chat;
+mod grpc;
 mod page;
 mod support;

@@ -1,6 +1,6 @@
 //! What the programs' tests share: how either kind of program is run and stopped.
 
-use std::io;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,10 +40,11 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    pub(crate) async fn start<S, F>(serve: S) -> Self
+    pub(crate) async fn start<S, F, E>(serve: S) -> Self
     where
         S: FnOnce(TcpListener, BoxFuture<'static, ()>) -> F + Send + 'static,
-        F: Future<Output = io::Result<()>>,
+        F: Future<Output = Result<(), E>>,
+        E: Debug,
     {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -54,7 +55,6 @@ impl Before {
             let runtime = Runtime::new().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
-                // A test that is over does not stop it, and nor does it go on then.
                 let stopped = stopped.map(drop).boxed();
                 serve(listener, stopped).await.unwrap();
             });
