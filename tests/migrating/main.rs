@@ -5,4 +5,5 @@
 mod chat;
 mod grpc;
 mod page;
+mod proxy;
 mod support;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use similar::TextDiff;
 
-const PROGRAMS: [&str; 2] = ["chat", "grpc"];
+const PROGRAMS: [&str; 3] = ["chat", "grpc", "proxy"];
 
 #[test]
 fn the_pages_diffs_are_those_of_the_programs() {
