@@ -4,6 +4,7 @@
 
 mod chat;
 mod grpc;
+mod mtls;
 mod page;
 mod proxy;
 mod support;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use similar::TextDiff;
 
-const PROGRAMS: [&str; 3] = ["chat", "grpc", "proxy"];
+const PROGRAMS: [&str; 4] = ["chat", "grpc", "mtls", "proxy"];
 
 #[test]
 fn the_pages_diffs_are_those_of_the_programs() {
