@@ -306,7 +306,8 @@
 //!
 //! The repository has pages beside this documentation. `README.md` compares the layer with the server, and says what goes into
 //! the manifest. `docs/phases.md` has each phase in detail, and what bad input gets. `docs/kubernetes.md` has what a cluster does
-//! meanwhile, and what to set for it. `docs/guarantees.md` lists what is promised, and the command that shows it.
+//! meanwhile, and what to set for it. `docs/migrating.md` has what to write instead of `axum::serve`, axum-server, tonic's `Server`
+//! and others. `docs/guarantees.md` lists what is promised, and the command that shows it.
 //! `docs/architecture.md` says how the crate is built. `examples/` is a course of eleven, and a rolling update to watch.
 //!
 //! [`ConnectionGroup`]: server::ConnectionGroup

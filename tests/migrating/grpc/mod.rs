@@ -54,7 +54,7 @@ async fn unary_calls_are_answered_and_streams_end_with_unavailable() {
 // The control.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_a_stream_held_the_program_and_late_calls_were_not_answered() {
-    let program = Before::start(|listener, stop| before::serve(listener, stop)).await;
+    let program = Before::start(before::serve).await;
     let address = program.address;
     let mut ticks = tick(address).await.unwrap();
     assert_eq!(soon(ticks.message()).await.unwrap().unwrap(), "tick");

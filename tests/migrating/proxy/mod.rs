@@ -49,7 +49,7 @@ async fn tunnels_carry_what_is_asked_and_answered_and_end_when_they_are_quiet() 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_an_answer_on_its_way_was_lost() {
     let upstream = upstream().await;
-    let program = Before::start(|listener, stop| before::serve(listener, stop)).await;
+    let program = Before::start(before::serve).await;
     let mut tunnel = connect(program.address, upstream).await;
     assert_eq!(ask(&mut tunnel).await.unwrap(), *b"ping");
     tunnel.write_all(b"ping").await.unwrap();
