@@ -109,9 +109,11 @@
 //!   blocks. [`Phase::after`] orders them, [`Phase::timeout`] bounds them.
 //! - **Tasks** are told to stop at the trigger, and waited for. A panic in one, or an error of a
 //!   [`try_task`](ShutdownHandle::try_task), triggers the shutdown.
-//! - **Guards** ([`ShutdownHandle::guard`]) keep the shutdown waiting for any other work.
+//! - **Guards** keep the shutdown waiting for any other work until they are dropped: `let guard = handle.guard();`, which is `None`
+//!   when it is too late to begin ([`ShutdownHandle::guard`]).
 //! - **Requests** that come through [`serve`] or [`DrainLayer`] are counted automatically.
-//! - **Readiness** stays 200 while the listener is open, also after SIGTERM: Kubernetes removes a terminating pod's endpoint whatever
+//! - **Readiness** is 503 while start-up holds a `handle.not_ready("the cache is cold")`, and 200 while the listener is open, also after
+//!   SIGTERM: Kubernetes removes a terminating pod's endpoint whatever
 //!   readiness says, and sends traffic to it as a last resort when no other pod is left. For a balancer that probes by
 //!   itself mount [`balancer`], which fails at T0.
 //! - **A trigger before `run`** is remembered, and its deadlines count: the phases begin when `run` is polled.
@@ -213,7 +215,8 @@
 //! ```
 //!
 //! - `run` gives an `Arc<Report>`. A [`Report`] has no constructor; code that judges one is tested with a changed copy:
-//!   `let mut report = Report::clone(&report); report.cut = 3;`
+//!   `let mut report = Report::clone(&report); report.cut = 3;` The [`Outcome`](report::Outcome) of a hook or a task is `Done`,
+//!   `Failed`, `Panicked`, `Overran` or `NotStarted`, and can be set in it as well.
 //! - [`ShutdownHandle::moment`] gives a [`Moment`] without a connection, and it resolves to its [`Told`] in such a run.
 //! - A test that opens a socket uses the real clock, or reads in a task of its own: a paused clock jumps to the deadline while an answer is
 //!   still in the kernel, and the connection counts as cut. [`Timeouts`] shows a test whose client runs outside the runtime.
@@ -233,6 +236,7 @@
 //!   Close    T0+1.556 s to T0+1.557 s  completed
 //!   Release  T0+1.557 s to T0+1.557 s  completed
 //!     hook `pool` done after 0.000 s
+//!   Exit     T0+1.557 s to T0+1.557 s  completed
 //!   task `importer` done
 //!   requests after T0: 0 served, 0 refused; last arrival none
 //!   cut at the end of Close: 0 requests, tasks and guards
