@@ -21,7 +21,7 @@ const RATIOS: [(&str, &str, &str, f64); 6] = [
     ("request", "http2", "lameduck-off", 1.021),
     // Its messages and its exit are followed from the first byte on, some 1,700 instructions: what was guessed is known by that.
     ("connection", "http1", "lameduck", 1.093),
-    // 1.071 when a connection could have an age.
+    // 1.072 when a connection could have an age.
     ("connection", "http2", "lameduck", 1.054),
 ];
 /// So much of a bare server may come on top: HTTP/2 differs by one in a hundred from run to run, because its hash tables are
