@@ -83,11 +83,13 @@ impl Life {
                     bytes => format!("sending a response, {bytes} bytes not acknowledged"),
                 };
             }
-            None if exit.is_receiving_body() => "receiving a request behind its response",
-            None if exit.unfinished() > 0 => "sending a response",
-            None if exit.is_mid_head() => "half-sent head",
+            None | Some(Awaits::Queued) if exit.is_receiving_body() => {
+                "receiving a request behind its response"
+            }
+            None | Some(Awaits::Queued) if exit.unfinished() > 0 => "sending a response",
+            None | Some(Awaits::Queued) if exit.is_mid_head() => "half-sent head",
             None if exit.protocol() == Protocol::Raw => "open",
-            None => "idle",
+            None | Some(Awaits::Queued) => "idle",
         };
         doing.to_owned()
     }

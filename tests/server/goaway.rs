@@ -140,6 +140,58 @@ async fn a_fresh_connection_gets_its_goaway_when_its_first_requests_are_answered
     assert!(soon(run).await.unwrap().is_clean());
 }
 
+// hyper's client writes PONG before the requests that it had queued when the GOAWAY came, as a rule in the same write.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_queued_behind_the_pong_is_answered() {
+    for apart in [millis(0), millis(40)] {
+        let (shutdown, handle) = exact(cluster());
+        let (door, listener) = pipes();
+        lameduck::serve(listener, hello(), &handle);
+        let mut client = door.http2().await;
+        client.0.send(GET).await;
+        client.frame_of(DATA).await;
+
+        let run = begin(shutdown);
+        let ping = client.frame_of(PING).await;
+        let mut queued = GET.to_vec();
+        queued[8] = 3;
+        if apart.is_zero() {
+            client.0.send([ping.answer(), queued].concat()).await;
+        } else {
+            client.0.send(ping.answer()).await;
+            sleep(apart).await;
+            client.0.send(queued).await;
+        }
+        let body = client.frame_of(DATA).await;
+        let last = client.frame_of(GOAWAY).await;
+
+        assert_eq!(body.payload, b"hello");
+        assert_eq!(last.payload, [0, 0, 0, 3, 0, 0, 0, 0]);
+        assert_eq!(client.0.end().await.unwrap(), b"");
+        drop(client);
+        assert!(soon(run).await.unwrap().is_clean());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_goaway_comes_50_ms_behind_the_pong() {
+    let (shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    lameduck::serve(listener, hello(), &handle);
+    let mut client = door.http2().await;
+    client.0.send(GET).await;
+    client.frame_of(DATA).await;
+
+    let run = begin(shutdown);
+    let ping = client.frame_of(PING).await;
+    client.0.send(ping.answer()).await;
+    let (_, took) = timed(client.frame_of(GOAWAY)).await;
+
+    assert_took(took, millis(50));
+    drop(client);
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
 // Case 48.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_opened_after_the_second_goaway_is_not_handled() {

@@ -4,11 +4,17 @@
 //! server that leaves sends a first GOAWAY and a PING, and the second GOAWAY when the PING is answered (RFC 9113, section
 //! 6.8). hyper waits for that answer without end, and there is no way to tell it that it will not come. So its IO answers in
 //! the client's place, between two frames: then h2 does the rest as it would have.
+//!
+//! The client's own answer is not passed on. h2 would send the second GOAWAY as soon as it has read it, without the requests
+//! behind it: clients write that answer before what they had queued when the GOAWAY came. So h2 gets the IO's answer here as
+//! well, a moment later.
 
 use tokio::io::ReadBuf;
 
 /// A frame's length, type, flags and stream (RFC 9113, section 4.1).
 const HEAD: usize = 9;
+/// Where the type stands in it.
+const TYPE: usize = 3;
 /// What a PING carries (RFC 9113, section 6.7).
 const PAYLOAD: usize = 8;
 
@@ -19,6 +25,8 @@ const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+/// None that is registered: an unknown type is ignored (RFC 9113, section 5.5).
+const IGNORED: u8 = 0xef;
 
 // Flags.
 const ACK: u8 = 1;
@@ -43,24 +51,25 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Follows what the client has sent. Whether the answer to the PING was in it.
-    pub(crate) fn read(&mut self, bytes: &[u8]) -> bool {
+    /// Follows what the client has sent. The answer to the PING is taken out of it, if all of it is there.
+    #[inline]
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> Answer {
         let Frames {
             read,
             streams,
             ping,
             ..
         } = self;
-        let mut answered = false;
-        read.follow(bytes, |frame| match frame.kind() {
+        let mut left_behind = None;
+        read.follow(bytes, |frame, left| match frame.kind() {
             HEADERS => streams.begin(frame),
             CONTINUATION => streams.go_on(frame),
             DATA if frame.has(END_STREAM) => streams.ended(frame.stream()),
             RST_STREAM => streams.reset(frame.stream()),
-            PING => answered |= frame.has(ACK) && Some(frame.payload) == *ping,
+            PING if frame.has(ACK) && Some(frame.payload) == *ping => left_behind = Some(left),
             _ => {}
         });
-        answered
+        left_behind.map_or(Answer::None, |left| take_answer(bytes, left))
     }
 
     /// Follows what has been sent to the client.
@@ -72,7 +81,7 @@ impl Frames {
             ping,
             ..
         } = self;
-        written.follow(bytes, |frame| match frame.kind() {
+        written.follow(bytes, |frame, _| match frame.kind() {
             DATA | HEADERS if frame.has(END_STREAM) => streams.answered(frame.stream()),
             RST_STREAM => streams.reset(frame.stream()),
             GOAWAY => {
@@ -119,6 +128,29 @@ impl Frames {
         buf.put_slice(&self.answer[..giving]);
         self.answer.drain(..giving);
         giving > 0
+    }
+}
+
+/// What was read of the answer to the PING behind the first GOAWAY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    None,
+    /// h2 will not see it.
+    Taken,
+    /// A part of it was read before: h2 has got that.
+    Left,
+}
+
+/// Takes the answer out of `bytes`, in which `left` follow it.
+#[cold]
+fn take_answer(bytes: &mut [u8], left: usize) -> Answer {
+    let begin = (bytes.len() - left).checked_sub(HEAD + PAYLOAD);
+    match begin {
+        None => Answer::Left,
+        Some(begin) => {
+            bytes[begin + TYPE] = IGNORED;
+            Answer::Taken
+        }
     }
 }
 
@@ -244,7 +276,7 @@ struct Frame {
 
 impl Frame {
     const fn kind(&self) -> u8 {
-        self.head[3]
+        self.head[TYPE]
     }
 
     const fn keeps_payload(&self) -> bool {
@@ -277,8 +309,8 @@ impl Border {
         self.head == 0
     }
 
-    /// Calls `seen` with each frame that is complete.
-    fn follow(&mut self, mut bytes: &[u8], mut seen: impl FnMut(&Frame)) {
+    /// Calls `seen` with each frame that is complete, and with how many bytes are behind it.
+    fn follow(&mut self, mut bytes: &[u8], mut seen: impl FnMut(&Frame, usize)) {
         while !bytes.is_empty() {
             if self.head < HEAD {
                 bytes = self.follow_head(bytes);
@@ -295,7 +327,7 @@ impl Border {
             self.left -= taken;
             bytes = &bytes[taken..];
             if self.left == 0 {
-                seen(&self.frame);
+                seen(&self.frame, bytes.len());
                 self.head = 0;
             }
         }
@@ -340,6 +372,10 @@ mod tests {
         \0\0\x08\x06\0\0\0\0\0pingpong";
     const ANSWER: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0pingpong";
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+    fn read(frames: &mut Frames, bytes: &[u8]) -> Answer {
+        frames.read(&mut bytes.to_vec())
+    }
 
     fn answered(frames: &mut Frames) -> Option<Vec<u8>> {
         if !frames.answer() {
@@ -386,10 +422,10 @@ mod tests {
         frames.written(LEAVING);
 
         for byte in &SETTINGS[..8] {
-            frames.read(&[*byte]);
+            read(&mut frames, &[*byte]);
             assert_eq!(answered(&mut frames), None);
         }
-        frames.read(&SETTINGS[8..]);
+        read(&mut frames, &SETTINGS[8..]);
 
         assert!(frames.answer());
     }
@@ -400,12 +436,29 @@ mod tests {
             let mut frames = Frames::default();
             frames.written(LEAVING);
 
-            frames.read(SETTINGS);
-            let early = frames.read(&ANSWER[..cut]);
-            let seen = frames.read(&ANSWER[cut..]);
+            read(&mut frames, SETTINGS);
+            let early = read(&mut frames, &ANSWER[..cut]);
+            let seen = read(&mut frames, &ANSWER[cut..]);
 
-            assert_eq!((early, seen), (false, true), "cut at {cut}");
+            let expected = match cut {
+                0 => Answer::Taken,
+                _ => Answer::Left,
+            };
+            assert_eq!((early, seen), (Answer::None, expected), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn clients_answer_is_ignored_where_it_stands_and_nothing_else_is_changed() {
+        let mut frames = Frames::default();
+        frames.written(LEAVING);
+        let mut bytes = [&empty(HEADERS, END_HEADERS, 1)[..], ANSWER, SETTINGS].concat();
+
+        let seen = frames.read(&mut bytes);
+
+        let ignored = [&[0, 0, 8, IGNORED], &ANSWER[4..]].concat();
+        let expected = [&empty(HEADERS, END_HEADERS, 1)[..], &ignored, SETTINGS].concat();
+        assert_eq!((seen, bytes), (Answer::Taken, expected));
     }
 
     #[test]
@@ -413,7 +466,9 @@ mod tests {
         let mut frames = Frames::default();
         frames.written(LEAVING);
 
-        assert!(!frames.read(b"\0\0\x08\x06\x01\0\0\0\0keepalve"));
+        let seen = read(&mut frames, b"\0\0\x08\x06\x01\0\0\0\0keepalve");
+
+        assert_eq!(seen, Answer::None);
     }
 
     /// A frame without a payload.
@@ -426,10 +481,10 @@ mod tests {
         let mut frames = Frames::default();
         let mut seen = Vec::new();
 
-        frames.read(&empty(HEADERS, 0, 1));
+        read(&mut frames, &empty(HEADERS, 0, 1));
         seen.push(frames.seen().unanswered);
-        frames.read(&empty(CONTINUATION, END_HEADERS, 1));
-        frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 3));
+        read(&mut frames, &empty(CONTINUATION, END_HEADERS, 1));
+        read(&mut frames, &empty(HEADERS, END_HEADERS | END_STREAM, 3));
         seen.push(frames.seen().unanswered);
         frames.written(&empty(HEADERS, END_HEADERS, 1));
         frames.written(&empty(DATA, 0, 1));
@@ -438,9 +493,9 @@ mod tests {
         // h2 asks a client that still uploads to stop.
         frames.written(&empty(RST_STREAM, 0, 1));
         // Trailers open nothing.
-        frames.read(&empty(HEADERS, END_HEADERS | END_STREAM, 1));
+        read(&mut frames, &empty(HEADERS, END_HEADERS | END_STREAM, 1));
         seen.push(frames.seen().unanswered);
-        frames.read(&empty(RST_STREAM, 0, 3));
+        read(&mut frames, &empty(RST_STREAM, 0, 3));
         seen.push(frames.seen().unanswered);
 
         assert_eq!(seen, [0, 2, 2, 1, 0]);
@@ -451,11 +506,11 @@ mod tests {
         let mut frames = Frames::default();
         frames.written(LEAVING);
 
-        frames.read(&empty(HEADERS, END_HEADERS, 1));
-        frames.read(&empty(HEADERS, END_HEADERS, 3));
+        read(&mut frames, &empty(HEADERS, END_HEADERS, 1));
+        read(&mut frames, &empty(HEADERS, END_HEADERS, 3));
         let before = frames.seen().unanswered;
         frames.written(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0");
-        frames.read(&empty(HEADERS, END_HEADERS, 5));
+        read(&mut frames, &empty(HEADERS, END_HEADERS, 5));
 
         assert_eq!((before, frames.seen().unanswered), (2, 1));
     }
@@ -486,7 +541,7 @@ mod tests {
         for (is_read, bytes) in turns {
             for part in cases::cut(bytes, places) {
                 if *is_read {
-                    pong |= frames.read(part);
+                    pong |= read(&mut frames, part) != Answer::None;
                 } else {
                     frames.written(part);
                 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Frames, Seen};
+use super::frames::{Answer, Frames, Seen};
 use super::late_cut::LateCut;
 use super::messages::{Messages, ends_head};
 use super::sniff::Sniffed;
@@ -98,7 +98,7 @@ impl<I> Io<I> {
 
     /// Looks at what the client has sent; nothing is its end.
     #[inline]
-    fn received(&mut self, bytes: &[u8]) {
+    fn received(&mut self, bytes: &mut [u8]) {
         if bytes.is_empty() {
             self.state.tell(Exit::client_ended);
             return;
@@ -130,13 +130,15 @@ impl<I> Io<I> {
     }
 
     #[inline(never)]
-    fn received_frames(&mut self, bytes: &[u8]) {
+    fn received_frames(&mut self, bytes: &mut [u8]) {
         let Follow::Http2(frames) = &mut self.follow else {
             return;
         };
         let before = frames.seen();
-        if frames.read(bytes) {
-            self.state.tell(Exit::set_ponged);
+        match frames.read(bytes) {
+            Answer::None => {}
+            Answer::Taken => self.state.tell(Exit::pong_taken),
+            Answer::Left => self.state.tell(Exit::set_ponged),
         }
         self.tell_frames(before);
     }
@@ -295,7 +297,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Io<I> {
             Poll::Ready(read) => read?,
         }
         if buf.capacity() > before {
-            self.received(&buf.filled()[before..]);
+            self.received(&mut buf.filled_mut()[before..]);
         }
         Poll::Ready(Ok(()))
     }

@@ -26,7 +26,9 @@ pub(crate) enum Protocol {
 pub(crate) enum Pong {
     NotAsked,
     Awaited,
-    /// It did not come in time, and is answered in the client's place.
+    /// It has come, and is kept from h2 for the requests that may follow it.
+    Kept,
+    /// It did not come in time, or was kept for long enough: the IO answers in the client's place.
     Overdue,
     Come,
 }
@@ -55,6 +57,8 @@ pub(crate) enum Awaits {
     Head,
     /// The answer to the PING behind the first GOAWAY.
     Pong,
+    /// The requests that it had queued when the first GOAWAY came.
+    Queued,
     /// The end of the client's side, after the end of ours.
     End,
 }

@@ -25,6 +25,11 @@ pub(crate) use interface::{Act, Age, Awaits, EndReading, Leave, Look, Pong, Prot
 /// it has just sent when a GOAWAY comes in the same instant. So the GOAWAY comes when the first requests have been answered.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long the second GOAWAY is kept back behind the answer to the PING. Clients write that answer before the requests that they
+/// had queued, h2's in the same flight, and fail each that is above the second GOAWAY's last stream. RFC 9113, section 6.8 asks for one
+/// round trip at least, which is over by then.
+const QUEUED: Duration = Duration::from_millis(50);
+
 /// How often the socket has been found dry, since it was last idle or something was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dry {
@@ -244,6 +249,7 @@ impl Exit {
             // Empty lines are no request (RFC 9112, section 2.2).
             Protocol::Http1 if self.requested == 0 => Some(Awaits::FirstByte),
             Protocol::Http2 if self.pong == Pong::Awaited => Some(Awaits::Pong),
+            Protocol::Http2 if self.pong == Pong::Kept => Some(Awaits::Queued),
             // Before that hyper would wait without end, and so do we.
             Protocol::Http2 if in_head && self.pong != Pong::NotAsked => Some(Awaits::Head),
             // In normal service a client may take any time.
@@ -420,7 +426,15 @@ impl Exit {
         self.upgraded = true;
     }
 
-    /// The answer to the PING has come, or was given in the client's place.
+    /// The answer to the PING has come, and h2 has not seen it.
+    pub(crate) fn pong_taken(&mut self) {
+        if self.pong == Pong::Awaited {
+            self.pong = Pong::Kept;
+            self.wake = true;
+        }
+    }
+
+    /// h2 has the answer to the PING: the client's, or the one that was given in its place.
     pub(crate) fn set_ponged(&mut self) {
         self.pong = Pong::Come;
     }
@@ -462,7 +476,7 @@ impl Exit {
         // The longer bounds of normal service count again.
         self.given_up = false;
         if let Some(wait) = &mut self.wait {
-            wait.over &= wait.awaits == Awaits::Pong;
+            wait.over &= matches!(wait.awaits, Awaits::Pong | Awaits::Queued);
         }
     }
 
@@ -760,6 +774,7 @@ impl Exit {
             }
             Awaits::Head => until(limits.head, since, leaving),
             Awaits::Pong => after(since, limits.pong),
+            Awaits::Queued => after(since, QUEUED),
             // Lingering is looked at elsewhere.
             Awaits::End => None,
         }
@@ -777,7 +792,7 @@ impl Exit {
                 self.given_up = true;
                 self.dry = Dry::Unseen;
             }
-            Awaits::Pong => self.pong = Pong::Overdue,
+            Awaits::Pong | Awaits::Queued => self.pong = Pong::Overdue,
             Awaits::End => {}
         }
         Look::Do(Act::Poll)

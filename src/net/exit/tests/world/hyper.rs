@@ -257,9 +257,11 @@ impl World {
                         stream.ended = true;
                     }
                 }
+                // The IO keeps it, if it has not answered before.
                 Piece::Pong if !self.http2.ponged => {
-                    self.http2.ponged = true;
-                    self.tell(Exit::set_ponged);
+                    let now = self.now;
+                    self.http2.pong_taken.get_or_insert(now);
+                    self.tell(Exit::pong_taken);
                 }
                 _ => {}
             }

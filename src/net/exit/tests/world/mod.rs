@@ -161,6 +161,9 @@ pub(super) struct Http2 {
     /// The first GOAWAY and the PING have been asked for, and sent.
     asked: bool,
     pub(super) pinged: bool,
+    /// When the IO has taken the client's PONG.
+    pub(super) pong_taken: Option<u64>,
+    /// h2 has one.
     pub(super) ponged: bool,
     closing: bool,
 }
