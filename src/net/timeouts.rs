@@ -156,7 +156,8 @@ impl Timeouts {
     }
 
     /// For an HTTP/2 client to acknowledge the first GOAWAY, by the answer to a PING (RFC 9113, section 6.8). Without an
-    /// answer the second GOAWAY is sent all the same; streams that are open by then are finished.
+    /// answer the second GOAWAY is sent all the same; streams that are open by then are finished. Behind an answer it is sent
+    /// 50 ms later, for the requests that the client had queued.
     pub const fn pong(mut self, pong: Duration) -> Self {
         self.pong = pong;
         self

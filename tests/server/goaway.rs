@@ -140,6 +140,50 @@ async fn a_fresh_connection_gets_its_goaway_when_its_first_requests_are_answered
     assert!(soon(run).await.unwrap().is_clean());
 }
 
+// hyper's client fails the next request that it is given while a stream is open behind a GOAWAY.
+#[tokio::test(start_paused = true)]
+async fn a_busy_connection_gets_its_goaway_when_its_streams_are_over_or_1_s_behind_its_moment() {
+    let gate = Gate::new();
+    let (shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    lameduck::serve(listener, gated(&gate), &handle);
+    let mut quick = door.http2().await;
+    quick.0.send(GET).await;
+    gate.entered().await;
+    sleep(seconds(5)).await;
+
+    let run = begin(shutdown);
+    sleep(millis(300)).await;
+    gate.open();
+    // It would come before the answer.
+    quick.frame_of(DATA).await;
+    let (_, quick_took) = timed(quick.frame_of(GOAWAY)).await;
+
+    assert_took(quick_took, std::time::Duration::ZERO);
+    drop(quick);
+    assert!(soon(run).await.unwrap().is_clean());
+
+    let gate = Gate::new();
+    let (shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    lameduck::serve(listener, gated(&gate), &handle);
+    let mut slow = door.http2().await;
+    slow.0.send(GET).await;
+    gate.entered().await;
+    sleep(seconds(5)).await;
+
+    let run = begin(shutdown);
+    let (_, slow_took) = timed(slow.frame_of(GOAWAY)).await;
+    slow.frame_of(PING).await;
+    gate.open();
+    let body = slow.frame_of(DATA).await;
+
+    assert_took(slow_took, seconds(1));
+    assert_eq!(body.payload, b"hello");
+    drop(slow);
+    assert!(soon(run).await.unwrap().is_clean());
+}
+
 // hyper's client writes PONG before the requests that it had queued when the GOAWAY came, as a rule in the same write.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_queued_behind_the_pong_is_answered() {

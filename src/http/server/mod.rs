@@ -369,8 +369,8 @@ impl<X, H, C> Server<X, H, C> {
     /// - HTTP/1 responses say `Connection: close` (RFC 9112, section 9.6). An idle connection is kept for one more request for 1 s,
     ///   and then ends when its socket is dry. It may end while the client's next request is on the way, as any idle connection
     ///   that a server closes.
-    /// - HTTP/2 gets GOAWAY in two steps, and finishes its streams (RFC 9113, section 6.8). A connection that is less than a second
-    ///   old waits until its first requests have been answered. With [`goaway(false)`](Server::goaway) it waits for
+    /// - HTTP/2 gets GOAWAY in two steps, and finishes its streams (RFC 9113, section 6.8). With open streams it waits until they are
+    ///   over, for 1 s at most. With [`goaway(false)`](Server::goaway) it waits for
     ///   1 s, and until nothing is in flight.
     /// - WebSockets, and all others that ask for their [`Moment`](crate::Moment), are told, with [`Reason::ConnectionAge`]; event
     ///   streams end.

@@ -20,9 +20,12 @@ use crate::net::timeouts::{Limit, Timeouts};
 
 pub(crate) use interface::{Act, Age, Awaits, EndReading, Leave, Look, Pong, Protocol, Receiving};
 
+/// How long a GOAWAY waits for an instant without streams.
+///
 /// A connection that was opened a moment ago is about to be used. A GOAWAY that comes before its first request would send
-/// the client away with nothing, to open the next connection, which gets the same. And hyper's client fails a request that
-/// it has just sent when a GOAWAY comes in the same instant. So the GOAWAY comes when the first requests have been answered.
+/// the client away with nothing, to open the next connection, which gets the same. And hyper's client leaves an idle connection
+/// at once, but on one with an open stream it fails the next request that it is given: its dispatcher does not hear of a GOAWAY
+/// before. So the GOAWAY comes when the requests have been answered.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How long the second GOAWAY is kept back behind the answer to the PING. Clients write that answer before the requests that they
@@ -700,18 +703,24 @@ impl Exit {
     fn owes_ask(&self, now: Instant) -> bool {
         match self.protocol {
             Protocol::Http2 if self.pong == Pong::NotAsked => {
-                (self.asked && self.goaway && self.fresh_until(now).is_none())
+                (self.asked && self.goaway && self.asked_not_before(now).is_none())
                     || (self.ending && self.is_idle())
             }
-            Protocol::Unseen => self.asked && !self.told && self.fresh_until(now).is_none(),
+            Protocol::Unseen => self.asked && !self.told && self.asked_not_before(now).is_none(),
             _ => false,
         }
     }
 
-    /// Until when it is too fresh to be asked.
-    fn fresh_until(&self, now: Instant) -> Option<Instant> {
+    /// Until when it is not asked, though its moment may have come: it is fresh, or HTTP/2 with open streams.
+    fn asked_not_before(&self, now: Instant) -> Option<Instant> {
         let fresh = self.leave.map_or(FRESH, |leave| FRESH.min(leave.linger));
-        let until = self.opened + fresh;
+        let waits_since = match self.leave {
+            Some(leave) if self.protocol == Protocol::Http2 && self.requested > 0 => {
+                self.opened.max(leave.moment)
+            }
+            _ => self.opened,
+        };
+        let until = waits_since + fresh;
         let used = self.requested > 0 && self.is_idle();
         (now < until && !used).then_some(until)
     }
@@ -727,7 +736,7 @@ impl Exit {
             Protocol::Unseen => !self.told,
             _ => false,
         };
-        let fresh = self.fresh_until(now).filter(|_| asks);
+        let fresh = self.asked_not_before(now).filter(|_| asks);
         let end = self.ends_at.filter(|_| !self.ending);
         fresh.into_iter().chain(end).min()
     }

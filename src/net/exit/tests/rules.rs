@@ -219,11 +219,14 @@ impl World {
 
     /// Whether a GOAWAY would send the client away with nothing.
     fn is_fresh(&self) -> bool {
-        let fresh = self
-            .wanted()
-            .map_or(FRESH, |wanted| FRESH.min(wanted.linger));
+        let wanted = self.wanted();
+        let fresh = wanted.map_or(FRESH, |wanted| FRESH.min(wanted.linger));
+        // On HTTP/2 a busy connection waits for its streams from its moment on.
+        let since = wanted
+            .filter(|_| self.stage == Stage::Http2 && self.requested > 0)
+            .map_or(0, |wanted| wanted.moment);
         let used = self.requested > 0 && self.is_idle();
-        self.now < fresh && !used
+        self.now < since + fresh && !used
     }
 
     /// Rule 1: reading ends.
