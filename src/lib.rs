@@ -276,6 +276,7 @@
 //! | limit the connections | [`Server::max_connections`] |
 //! | serve one version of HTTP only | [`Server::http1_only`], [`Server::http2_only`] |
 //! | set TCP options | [`Server::tcp_nodelay`], [`Server::tcp_keepalive`] |
+//! | write each HTTP/2 response by itself | [`Server::gather_responses`] |
 //! | answer probes | [`liveness`], [`readiness`], [`balancer`]; all three: [`probes`] with [`serve_admin`]; over gRPC: [`grpc::health`] |
 //! | say that start-up is not over | [`ShutdownHandle::not_ready`] |
 //! | do something in a phase | [`ShutdownHandle::hook`], [`try_hook`](ShutdownHandle::try_hook), [`blocking_hook`](ShutdownHandle::blocking_hook), [`try_blocking_hook`](ShutdownHandle::try_blocking_hook); [`When`] |

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::carries::Carries;
 use super::cut::Cut;
 use super::delivery;
-use super::exit::{Age, EndReading, Exit, Leave, Look, Pong, Protocol};
+use super::exit::{Age, Answers, EndReading, Exit, Leave, Look, Pong, Protocol};
+use super::gathering::Gathering;
 use super::peer::Peer;
 use super::requests::{Framing, Named, Place, Requests};
 use super::terms::{Exempt, Refusals, RequestNames, Terms};
@@ -58,6 +59,9 @@ pub(crate) struct Connection {
     pub(crate) context: bool,
     /// Which of its requests are exempt, if any are.
     pub(crate) exempt: Option<Exempt>,
+    /// Whether HTTP/2's responses that are ready together leave together.
+    gathers: bool,
+    pub(crate) gathering: Gathering,
 }
 
 /// What changes in a connection's life. Locked by the connection's own task, by its requests where they run in other tasks, by
@@ -82,6 +86,8 @@ const OWES_PONG: u8 = 16;
 /// HTTP/1: the last response is over, and hyper may still hold a part of it.
 const UNFLUSHED: u8 = 32;
 const HTTP2: u8 = 64;
+/// HTTP/2: more than one stream has not got the end of its response.
+const SEVERAL: u8 = 128;
 
 impl Life {
     #[inline]
@@ -108,6 +114,9 @@ impl Life {
         }
         if exit.protocol() == Protocol::Http2 {
             hints |= HTTP2;
+            if exit.unanswered() > 1 {
+                hints |= SEVERAL;
+            }
         }
         hints
     }
@@ -130,6 +139,7 @@ impl Connection {
             refusals,
             context,
             max_age,
+            gathers,
             ..
         } = *home.terms();
         let exempt = home.terms().exempt.clone();
@@ -161,6 +171,8 @@ impl Connection {
             refusals,
             context,
             exempt,
+            gathers,
+            gathering: Gathering::new(),
         }
     }
 
@@ -251,6 +263,19 @@ impl Connection {
     #[inline]
     pub(crate) fn is_http2(&self) -> bool {
         self.hints(HTTP2)
+    }
+
+    /// HTTP/2's responses, if there is something to gather.
+    #[inline]
+    pub(crate) fn answers(&self) -> Option<Answers> {
+        let several = self.hints(SEVERAL) && self.gathers;
+        several.then(|| self.ask(|exit| exit.answers()))
+    }
+
+    /// Whether the IO gathers what is written.
+    #[inline]
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.hints(SEVERAL) && self.gathering.is_on()
     }
 
     /// What its driver is to do now, or when to look again.

@@ -10,6 +10,7 @@
 //! - `age` draws for how long a connection may be used, where its server limits that.
 //! - `watched` drives a connection by what its `exit` says, or `cut`s it; `graceful` says what each kind of connection makes
 //!   of being asked.
+//! - `gathering` is what the driver of an HTTP/2 connection and its IO say to each other about responses that leave together.
 //! - `carries` says whether what a connection carries is waited for, `requests` names it, `peer` its client, and `report` says what it
 //!   was doing.
 //! - `raw` is a connection of an accept loop of the user's that is not HTTP, `session` its requests and answers.
@@ -23,6 +24,7 @@ pub(crate) mod connection;
 mod cut;
 mod delivery;
 pub(crate) mod exit;
+pub(crate) mod gathering;
 pub(crate) mod graceful;
 pub(crate) mod group;
 #[cfg(target_os = "linux")]

@@ -20,6 +20,8 @@ pub(crate) struct Terms {
     pub(crate) exempt: Option<Exempt>,
     #[cfg(feature = "hyper")]
     pub(crate) agents: ProbeAgents,
+    /// Whether HTTP/2's responses that are ready together leave together.
+    pub(crate) gathers: bool,
     /// How many connections may be open.
     pub(crate) max_connections: Option<usize>,
 }
@@ -50,6 +52,7 @@ impl From<Timeouts> for Terms {
             exempt: None,
             #[cfg(feature = "hyper")]
             agents: &[],
+            gathers: true,
             max_connections: None,
         }
     }

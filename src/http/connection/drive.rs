@@ -104,6 +104,8 @@ pin_project! {
         // On the heap: it is twice as large as all the rest, and idle connections are HTTP/1's as a rule.
         Http2 {
             inner: Pin<Box<http2::Connection<TokioIo<Io<I>>, V, Executor>>>,
+            // Whether the tasks that were ready have run since it was woken.
+            waited: bool,
         },
     }
 }
@@ -214,6 +216,7 @@ where
                     None => Stage::Ending { io },
                     Some(Protocol::Http2) => Stage::Http2 {
                         inner: Box::pin(builders.http2.serve_connection(TokioIo::new(io), service)),
+                        waited: false,
                     },
                     Some(_) => Stage::Http1 {
                         inner: builders
@@ -232,7 +235,19 @@ where
     fn poll_other(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let this = self.project();
         match this.stage.project() {
-            StageProj::Http2 { inner } => inner.as_mut().poll(cx).map_err(Into::into),
+            StageProj::Http2 { inner, waited } => {
+                *waited = awaits_others(this.state) && !*waited;
+                if *waited {
+                    // At the back of the scheduler's queue: the tasks that are ready run first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let polled = inner.as_mut().poll(cx);
+                if this.state.gathering.holds() {
+                    cx.waker().wake_by_ref();
+                }
+                polled.map_err(Into::into)
+            }
             StageProj::Ending { io } => Pin::new(io).poll_shutdown(cx).map_err(Into::into),
             _ => unreachable!("HTTP/1 is polled elsewhere, and what comes before is over"),
         }
@@ -253,10 +268,24 @@ where
     /// HTTP/2 gets its GOAWAY when it is polled next. On HTTP/1 the service says `Connection: close`, and the IO says when it
     /// is dry.
     fn ask(self: Pin<&mut Self>, _: Token) {
-        if let StageProj::Http2 { inner } = self.project().stage.project() {
+        if let StageProj::Http2 { inner, .. } = self.project().stage.project() {
             inner.as_mut().graceful_shutdown();
         }
     }
 
     fn end(self: Pin<&mut Self>, _: Token) {}
+}
+
+/// Whether responses of HTTP/2, or frames of them, are ready to be written, and those of other streams may be in a moment.
+///
+/// The first handler that answers wakes the connection, and tokio runs what was woken last: so the connection would write this
+/// response alone, and then the next one alone, while all of their handlers are ready.
+#[inline]
+fn awaits_others(state: &Connection) -> bool {
+    let Some(answers) = state.answers() else {
+        return false;
+    };
+    let streamed = state.gathering.take_streamed();
+    state.gathering.set_on(answers.ready > 1 || streamed);
+    (answers.ready > 0 && answers.running > 0) || (streamed && answers.running > 1)
 }

@@ -192,6 +192,11 @@ impl Hold for InFlight {
     }
 
     #[inline]
+    fn streamed(&mut self) {
+        self.state.gathering.streamed();
+    }
+
+    #[inline]
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
         if leaves_http(self.connect, response.status()) {
             if self.is_exempt() {

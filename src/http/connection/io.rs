@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{Answer, Frames, Seen};
+use super::gathered::Gathered;
 use super::late_cut::LateCut;
 use super::messages::{Messages, ends_head};
 use super::sniff::Sniffed;
@@ -35,11 +36,17 @@ enum Follow {
     /// The version is known, and what told it has not been followed.
     Http1Begins,
     Http1(Messages),
-    Http2(Box<Frames>),
+    Http2(Box<Http2>),
     /// No HTTP any more. Nobody drives it, so its age cuts it from here.
     Upgraded {
         _late_cut: Option<LateCut>,
     },
+}
+
+#[derive(Default)]
+struct Http2 {
+    frames: Frames,
+    gathered: Gathered,
 }
 
 impl<I> Io<I> {
@@ -131,11 +138,11 @@ impl<I> Io<I> {
 
     #[inline(never)]
     fn received_frames(&mut self, bytes: &mut [u8]) {
-        let Follow::Http2(frames) = &mut self.follow else {
+        let Follow::Http2(http2) = &mut self.follow else {
             return;
         };
-        let before = frames.seen();
-        match frames.read(bytes) {
+        let before = http2.frames.seen();
+        match http2.frames.read(bytes) {
             Answer::None => {}
             Answer::Taken => self.state.tell(Exit::pong_taken),
             Answer::Left => self.state.tell(Exit::set_ponged),
@@ -143,23 +150,33 @@ impl<I> Io<I> {
         self.tell_frames(before);
     }
 
-    /// Looks at what has been sent to the client.
     #[inline]
-    fn sent<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, left: usize) {
-        if let Follow::Http2(_) = self.follow {
-            self.sent_frames(bufs, left);
-        }
+    fn is_http2(&self) -> bool {
+        matches!(self.follow, Follow::Http2(_))
     }
 
-    #[inline(never)]
-    fn sent_frames<'a>(&mut self, bufs: impl IntoIterator<Item = &'a [u8]>, mut left: usize) {
-        let Follow::Http2(frames) = &mut self.follow else {
-            return;
+    /// Whether it holds what h2 has written.
+    #[inline]
+    fn holds(&self) -> bool {
+        matches!(&self.follow, Follow::Http2(http2) if !http2.gathered.is_empty())
+    }
+
+    /// So much has been sent to the client, of what was held and of `bufs` behind it. Returns how much of `bufs` that was.
+    fn sent_frames(&mut self, bufs: &[io::IoSlice<'_>], mut sent: usize) -> usize {
+        let Follow::Http2(http2) = &mut self.follow else {
+            return sent;
         };
-        let before = frames.seen();
+        let before = http2.frames.seen();
+        if !http2.gathered.is_empty() {
+            sent -= http2.sent_held(sent);
+            if http2.gathered.is_empty() {
+                self.state.gathering.set_holds(false);
+            }
+        }
+        let mut left = sent;
         for buf in bufs {
             let part = left.min(buf.len());
-            frames.written(&buf[..part]);
+            http2.frames.written(&buf[..part]);
             left -= part;
         }
         self.tell_frames(before);
@@ -167,15 +184,16 @@ impl<I> Io<I> {
             // The PING may have left only now: its answer is given when h2 reads again.
             self.state.cut.wake();
         }
+        sent
     }
 
     /// Tells what has changed in the frames.
     #[inline]
     fn tell_frames(&self, before: Seen) {
-        let Follow::Http2(frames) = &self.follow else {
+        let Follow::Http2(http2) = &self.follow else {
             return;
         };
-        let seen = frames.seen();
+        let seen = http2.frames.seen();
         if seen == before {
             return;
         }
@@ -205,13 +223,26 @@ impl<I> Io<I> {
         if self.sniffed.is_left() && self.sniffed.give(buf) {
             return true;
         }
-        let Follow::Http2(frames) = &mut self.follow else {
+        let Follow::Http2(http2) = &mut self.follow else {
             return false;
         };
-        if self.state.owes_pong() && frames.answer() {
+        if self.state.owes_pong() && http2.frames.answer() {
             self.state.tell(Exit::set_ponged);
         }
-        frames.give(buf)
+        http2.frames.give(buf)
+    }
+}
+
+impl Http2 {
+    /// Of what was held, at most so much has been sent. Returns how much.
+    fn sent_held(&mut self, at_most: usize) -> usize {
+        let Http2 { frames, gathered } = self;
+        let held = gathered.held();
+        let sent = &held[..held.len().min(at_most)];
+        frames.written(sent);
+        let sent = sent.len();
+        gathered.advance(sent);
+        sent
     }
 }
 
@@ -313,6 +344,80 @@ impl<I: AsyncWrite + Unpin> Io<I> {
     }
 }
 
+impl<I: AsyncWrite + Unpin> Io<I> {
+    /// h2 writes: what is gathered is held, everything else leaves behind what is held.
+    #[inline(never)]
+    fn poll_write_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.state.is_gathering() {
+            if let Some(taken) = self.gather(bufs) {
+                return Poll::Ready(Ok(taken));
+            }
+        }
+        loop {
+            let held = self.holds();
+            let sent = ready!(self.poll_send(cx, bufs))?;
+            let sent = self.sent_frames(bufs, sent);
+            // Without a byte of `bufs` nothing has been written, for whoever writes.
+            if sent > 0 || !held {
+                return Poll::Ready(Ok(sent));
+            }
+        }
+    }
+
+    fn gather(&mut self, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
+        match &mut self.follow {
+            Follow::Http2(http2) => http2.gathered.take(bufs),
+            _ => None,
+        }
+    }
+
+    /// Gives what is held, and `bufs` behind it, to the inner IO. Returns how much of both that has accepted.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let inner = Pin::new(&mut self.inner);
+        let Follow::Http2(http2) = &self.follow else {
+            return inner.poll_write_vectored(cx, bufs);
+        };
+        if http2.gathered.is_empty() {
+            return inner.poll_write_vectored(cx, bufs);
+        }
+        match ready!(http2.gathered.poll_write(inner, cx, bufs))? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            sent => Poll::Ready(Ok(sent)),
+        }
+    }
+
+    /// Sends what is held. It is lost when that fails, as is all that comes behind it.
+    fn poll_write_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever waits for the inner IO from here on is woken by it.
+        self.state.gathering.set_holds(false);
+        while self.holds() {
+            let sent = ready!(self.poll_send(cx, &[]))?;
+            self.sent_frames(&[], sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether what is held stays for now, because h2 flushes once more.
+    fn defers_flush(&mut self) -> bool {
+        let defers = match &mut self.follow {
+            Follow::Http2(http2) => http2.gathered.defers_flush(),
+            _ => false,
+        };
+        if defers {
+            self.state.gathering.set_holds(true);
+        }
+        defers
+    }
+}
+
 #[cold]
 fn cut_off() -> io::Error {
     io::Error::new(
@@ -329,14 +434,21 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.writable(cx)?;
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
-        self.sent([buf], written);
-        Poll::Ready(Ok(written))
+        match self.is_http2() {
+            true => self.poll_write_frames(cx, &[io::IoSlice::new(buf)]),
+            false => Pin::new(&mut self.inner).poll_write(cx, buf),
+        }
     }
 
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
+        if self.holds() {
+            if self.defers_flush() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_write_held(cx))?;
+        }
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         self.state.flushed();
         Poll::Ready(Ok(()))
@@ -345,6 +457,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
     /// A lingering close. An upgraded connection has its own way to end, and only our side is closed.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
+        ready!(self.poll_write_held(cx))?;
         if self.state.cut.is_upgraded() {
             return Pin::new(&mut self.inner).poll_shutdown(cx);
         }
@@ -359,9 +472,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.writable(cx)?;
-        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
-        self.sent(bufs.iter().map(|buf| &**buf), written);
-        Poll::Ready(Ok(written))
+        match self.is_http2() {
+            true => self.poll_write_frames(cx, bufs),
+            false => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
+        }
     }
 
     #[inline]

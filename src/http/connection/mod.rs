@@ -4,12 +4,13 @@
 //! sent. So `net` drives it from outside.
 //!
 //! - `drive` is the connection itself: after the handshake it `sniff`s the version, then hyper serves it, over `io` and with
-//!   `service`. `frames` follows HTTP/2 where it has to be ended, `in_flight` is held for each request; `upgrades` are the
+//!   `service`. `frames` follows HTTP/2 where it has to be ended, `gathered` are frames that leave in one write, `in_flight` is held for each request; `upgrades` are the
 //!   requests that leave HTTP.
 //! - `graceful` says what hyper's own connections make of being asked to close.
 
 pub(crate) mod drive;
 mod frames;
+mod gathered;
 mod graceful;
 mod in_flight;
 pub(crate) mod io;

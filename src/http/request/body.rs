@@ -63,6 +63,9 @@ fn poll_running<B: Body>(body: Pin<&mut B>, hold: &mut impl Hold, cx: &mut Conte
     let heard = entered.heard();
     drop(entered);
     hold.ran(heard);
+    if let Poll::Ready(Some(Ok(_))) = &polled {
+        hold.streamed();
+    }
     polled
 }
 

@@ -36,6 +36,10 @@ pub trait Hold {
     /// The handler, or the body, has run, and has said this.
     fn ran(&mut self, heard: Option<Heard>);
 
+    /// The body has given a frame, and does not know its size.
+    #[inline]
+    fn streamed(&mut self) {}
+
     /// The handler has answered; the head has not been sent yet. `sized` says whether the body knows its size. Gives how it
     /// ends.
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate;

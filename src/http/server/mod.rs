@@ -74,6 +74,7 @@ pub use serve::{Serving, serve, serve_admin};
 /// | GOAWAY at an HTTP/2 connection's moment | yes |
 /// | requests and upgrades during the shutdown | accepted while the listener is open |
 /// | a request's context in its extensions | no |
+/// | HTTP/2 responses that are ready together | leave together |
 /// | versions | HTTP/1 and HTTP/2: the client chooses |
 /// | HTTP/1, HTTP/2 | hyper's own, without its header timer, and with extended CONNECT (WebSockets over HTTP/2) |
 ///
@@ -530,6 +531,21 @@ impl<X, H, C> Server<X, H, C> {
     /// [`Moment::of`]: crate::Moment::of
     pub fn context_in_extensions(mut self) -> Self {
         self.terms.context = true;
+        self
+    }
+
+    /// Whether the responses of an HTTP/2 connection that are ready together leave together. On by default.
+    ///
+    /// When a response is ready and more requests of its connection are being answered, the connection goes to the back of the
+    /// scheduler's queue once: tasks that are ready run first, and what they answer leaves in the same write. Without that each
+    /// response is a system call, and with [`tcp_nodelay`](Server::tcp_nodelay) a packet. Frames of up to 4 KiB that are written in one poll of the connection
+    /// are copied into one write, in a buffer of 16 KiB that is freed when it has been sent; larger ones are not copied.
+    ///
+    /// There is no timer: a response waits for tasks that are ready to run, not for handlers that wait for something. If tasks run
+    /// for long between two `await`s, it waits for those that stand before it in the queue. A connection with one request in flight, and HTTP/1,
+    /// are served as without it.
+    pub fn gather_responses(mut self, gather: bool) -> Self {
+        self.terms.gathers = gather;
         self
     }
 

@@ -33,6 +33,15 @@ pub(crate) enum Pong {
     Come,
 }
 
+/// The responses of HTTP/2, as far as their writing goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answers {
+    /// How many are over, and have not been sent whole.
+    pub(crate) ready: u32,
+    /// How many requests are being answered, or are about to be.
+    pub(crate) running: u32,
+}
+
 /// Where the client is in what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receiving {

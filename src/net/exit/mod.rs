@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use self::linger::Linger;
 use crate::net::timeouts::{Limit, Timeouts};
 
-pub(crate) use interface::{Act, Age, Awaits, EndReading, Leave, Look, Pong, Protocol, Receiving};
+pub(crate) use interface::{
+    Act, Age, Answers, Awaits, EndReading, Leave, Look, Pong, Protocol, Receiving,
+};
 
 /// How long a GOAWAY waits for an instant without streams.
 ///
@@ -192,6 +194,21 @@ impl Exit {
         self.pong
     }
 
+    /// How many streams of HTTP/2 have not got the end of their response.
+    #[inline]
+    pub(crate) const fn unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// The responses of HTTP/2, as far as their writing goes.
+    pub(crate) fn answers(&self) -> Answers {
+        let running = self.in_flight + self.not_begun();
+        Answers {
+            ready: self.unanswered.saturating_sub(running + self.tunnels),
+            running,
+        }
+    }
+
     /// Whether HTTP/1 responses say close.
     #[inline]
     pub(crate) const fn says_close(&self) -> bool {
@@ -309,8 +326,14 @@ impl Exit {
 
     /// Whether hyper has called the service for a request that has not begun.
     fn is_called(&self) -> bool {
+        self.not_begun() > 0
+    }
+
+    /// For how many requests hyper has called the service that have not begun.
+    fn not_begun(&self) -> u32 {
         // The numbers go round, and the one that was told may be old.
-        self.called.wrapping_sub(self.requested as u32) as i32 > 0
+        let ahead = self.called.wrapping_sub(self.requested as u32) as i32;
+        ahead.max(0) as u32
     }
 
     /// Whether a message of HTTP/1 is not over. HTTP/2 is ended by GOAWAY, which lets them finish.

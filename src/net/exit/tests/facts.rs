@@ -155,3 +155,31 @@ fn discarding_nothing_is_no_sign_of_the_client() {
     // The last byte came at 0.3 s.
     assert_eq!(it.look(), Look::Until(Some(due + SECOND * 3 / 10)));
 }
+
+#[test]
+fn response_is_ready_from_the_end_of_its_body_until_it_has_been_sent_whole() {
+    let mut exit = Exit::new(Instant::now());
+    exit.set_protocol(Protocol::Http2);
+    let mut seen = Vec::new();
+    let mut see = |exit: &Exit| {
+        let answers = exit.answers();
+        seen.push((answers.ready, answers.running));
+    };
+
+    // Two heads are read, and hyper calls the service for both.
+    exit.set_streams(2, 0);
+    exit.set_called(2);
+    see(&exit);
+    exit.begin();
+    exit.finish();
+    see(&exit);
+    // The other one is a tunnel.
+    exit.begin();
+    exit.open_tunnel();
+    exit.finish();
+    see(&exit);
+    exit.set_streams(1, 0);
+    see(&exit);
+
+    assert_eq!(seen, [(0, 2), (1, 1), (1, 0), (0, 0)]);
+}
