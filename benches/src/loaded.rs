@@ -32,7 +32,7 @@ const fn loaded(name: &'static str, server: &'static str, nodelay: bool) -> Load
     }
 }
 
-pub const SERVERS: [Loaded; 8] = [
+pub const SERVERS: [Loaded; 9] = [
     loaded("hyper-util `auto`, bare", "bare", false),
     loaded("hyper-util `auto`, bare, nodelay", "bare", true),
     loaded("axum::serve", "axum", false),
@@ -41,10 +41,16 @@ pub const SERVERS: [Loaded; 8] = [
     loaded("tonic, nodelay", "tonic", true),
     loaded("lameduck::serve, no nodelay", "lameduck", false),
     loaded("lameduck::serve, nodelay", "lameduck", true),
+    loaded(
+        "lameduck::serve, nodelay, responses not gathered",
+        "lameduck alone",
+        true,
+    ),
 ];
 
-/// A short answer, and one of 16 kB.
+/// A short answer, one of 1 kB, which h2 does not copy, and one of 16 kB.
 pub const SMALL: &str = "/orders/17";
+pub const MEDIUM: &str = "/customers/17";
 pub const LARGE: &str = "/pages/17";
 
 static PAGE: [u8; 16_384] = [b'x'; 16_384];
@@ -60,6 +66,7 @@ pub async fn run(server: &str, nodelay: bool) {
     );
     let app = Router::new()
         .route("/orders/{id}", get(async || ANSWER))
+        .route("/customers/{id}", get(async || &PAGE[..1024]))
         .route("/pages/{id}", get(async || &PAGE[..]));
     match server {
         "bare" => bare(listener, app, nodelay).await,
@@ -74,11 +81,12 @@ pub async fn run(server: &str, nodelay: bool) {
             let served = server.serve_with_incoming(incoming).await;
             served.expect("it can accept");
         }
-        "lameduck" => {
+        "lameduck" | "lameduck alone" => {
             let shutdown = ShutdownCoordinator::new(Plan::immediate());
             drop(
                 Server::new(&shutdown)
                     .tcp_nodelay(nodelay)
+                    .gather_responses(server == "lameduck")
                     .serve(listener, app),
             );
             shutdown.run().await;

@@ -3,12 +3,15 @@
 use std::process::Command;
 
 use crate::h2load::{self, Load};
-use crate::loaded::{LARGE, Loaded, SERVERS, SMALL};
+use crate::loaded::{LARGE, Loaded, MEDIUM, SERVERS, SMALL};
 use crate::process::Process;
 use crate::table::{Spread, Table, heading};
 
-/// Rounds, in each of which every server has its turn.
+/// Rounds, in each of which every server has its turn, unless the variable says how many.
 const ROUNDS: usize = 10;
+const ROUNDS_VARIABLE: &str = "LAMEDUCK_ROUNDS";
+/// Only cases whose name has this in it: `16 streams, small`.
+const CASES_VARIABLE: &str = "LAMEDUCK_CASES";
 /// Requests of one turn.
 const REQUESTS: u32 = 10_000;
 /// Fewer where only one is in flight.
@@ -62,9 +65,14 @@ pub fn run() {
     // h2load inherits it; the servers choose their own.
     core_affinity::set_for_current(client_core);
     let servers = SERVERS.map(|server| (server, start(server, server_core.id)));
+    let wanted = std::env::var(CASES_VARIABLE).unwrap_or_default();
     for case in &CASES {
-        for (what, path) in [("small", SMALL), ("16 kB", LARGE)] {
-            heading(&format!("9. {}, {what} responses", case.name));
+        for (what, path) in [("small", SMALL), ("1 kB", MEDIUM), ("16 kB", LARGE)] {
+            let name = format!("{}, {what} responses", case.name);
+            if !name.contains(&wanted) {
+                continue;
+            }
+            heading(&format!("9. {name}"));
             let requests = match case.connections * case.at_once {
                 1 => ONE_BY_ONE,
                 _ => REQUESTS,
@@ -84,6 +92,11 @@ pub fn run() {
     }
 }
 
+fn rounds() -> usize {
+    let rounds = std::env::var(ROUNDS_VARIABLE);
+    rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number"))
+}
+
 struct Started {
     process: Process,
     port: u16,
@@ -98,7 +111,7 @@ fn start(server: Loaded, core: usize) -> Started {
 
 fn measure(servers: &[(Loaded, Started)], load: &Load) {
     let mut turns: Vec<Vec<Turn>> = servers.iter().map(|_| Vec::new()).collect();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         for ((_, started), turns) in servers.iter().zip(&mut turns) {
             turns.push(turn(started, load));
         }
