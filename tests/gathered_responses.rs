@@ -4,6 +4,7 @@
 //! each thread of a server.
 #![cfg(feature = "hyper")]
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +13,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::routing::get;
+use futures_util::stream::{self, StreamExt};
 use lameduck::server::accept_fn;
 use lameduck::{Plan, Server, ShutdownCoordinator};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::timeout;
 
 /// How many requests are in flight.
@@ -109,6 +111,25 @@ async fn whatever_the_socket_does_each_response_arrives_or_the_connection_ends()
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn frames_that_many_streams_give_at_once_leave_together() {
+    let mut served = Served::start(|it| it).await;
+    for _ in 0..STREAMS {
+        served.ask("/events").await;
+        // Its stream is open, and listens.
+        assert_eq!(served.data().await, b"listens");
+    }
+    let before = served.counts.writes.load(Ordering::SeqCst);
+
+    served.ask("/tell").await;
+    for _ in 0..=STREAMS {
+        assert_eq!(served.data().await, b"told");
+    }
+
+    let writes = served.counts.writes.load(Ordering::SeqCst) - before;
+    assert!(writes <= 4, "{writes} writes");
+}
+
 /// A client's end of a connection.
 struct Served {
     client: DuplexStream,
@@ -119,6 +140,12 @@ struct Served {
     counts: Arc<Counts>,
     gate: Arc<Semaphore>,
     _shutdown: ShutdownCoordinator,
+}
+
+#[derive(Clone)]
+struct App {
+    gate: Arc<Semaphore>,
+    events: broadcast::Sender<&'static str>,
 }
 
 impl Served {
@@ -132,7 +159,12 @@ impl Served {
         let app = Router::new()
             .route("/{size}", get(body))
             .route("/gate", get(pass))
-            .with_state(Arc::clone(&gate));
+            .route("/events", get(events))
+            .route("/tell", get(tell))
+            .with_state(App {
+                gate: Arc::clone(&gate),
+                events: broadcast::Sender::new(1),
+            });
         let shutdown = ShutdownCoordinator::new(Plan::immediate());
         let (client, stream) = duplex(1 << 20);
         let counts = Arc::<Counts>::default();
@@ -220,8 +252,8 @@ impl Served {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; length as usize];
         self.client.read_exact(&mut payload).await?;
-        if head[3] == DATA {
-            assert_eq!(head[4], 1, "the end of its stream");
+        const END_STREAM: u8 = 1;
+        if head[3] == DATA && head[4] == END_STREAM {
             self.asked -= 1;
         }
         Ok((head[3], payload))
@@ -232,9 +264,22 @@ async fn body(Path(size): Path<usize>) -> Bytes {
     Bytes::from_static(&PAGE[..size])
 }
 
-async fn pass(State(gate): State<Arc<Semaphore>>) -> &'static str {
-    gate.acquire().await.unwrap().forget();
+async fn pass(State(app): State<App>) -> &'static str {
+    app.gate.acquire().await.unwrap().forget();
     "opened"
+}
+
+async fn events(State(app): State<App>) -> Body {
+    let first = stream::iter(["listens"]);
+    let events = stream::unfold(app.events.subscribe(), async |mut events| {
+        Some((events.recv().await.ok()?, events))
+    });
+    Body::from_stream(first.chain(events).map(Ok::<_, Infallible>))
+}
+
+async fn tell(State(app): State<App>) -> &'static str {
+    app.events.send("told").unwrap();
+    "told"
 }
 
 /// A test that waits for what never comes fails.

@@ -265,11 +265,14 @@ impl Connection {
         self.hints(HTTP2)
     }
 
-    /// HTTP/2's responses, if there is something to gather.
+    /// Whether there are several responses of HTTP/2 that could be gathered.
     #[inline]
-    pub(crate) fn answers(&self) -> Option<Answers> {
-        let several = self.hints(SEVERAL) && self.gathers;
-        several.then(|| self.ask(|exit| exit.answers()))
+    pub(crate) fn has_several(&self) -> bool {
+        self.hints(SEVERAL) && self.gathers
+    }
+
+    pub(crate) fn answers(&self) -> Answers {
+        self.ask(|exit| exit.answers())
     }
 
     /// Whether the IO gathers what is written.

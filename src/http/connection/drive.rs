@@ -282,9 +282,12 @@ where
 /// response alone, and then the next one alone, while all of their handlers are ready.
 #[inline]
 fn awaits_others(state: &Connection) -> bool {
-    let Some(answers) = state.answers() else {
-        return false;
-    };
+    state.has_several() && awaits_others_now(state)
+}
+
+#[inline(never)]
+fn awaits_others_now(state: &Connection) -> bool {
+    let answers = state.answers();
     let streamed = state.gathering.take_streamed();
     state.gathering.set_on(answers.ready > 1 || streamed);
     (answers.ready > 0 && answers.running > 0) || (streamed && answers.running > 1)

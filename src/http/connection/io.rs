@@ -405,16 +405,19 @@ impl<I: AsyncWrite + Unpin> Io<I> {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether what is held stays for now, because h2 flushes once more.
-    fn defers_flush(&mut self) -> bool {
+    /// Sends what is held, or keeps it for now, because h2 flushes once more.
+    #[inline(never)]
+    fn poll_flush_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let defers = match &mut self.follow {
             Follow::Http2(http2) => http2.gathered.defers_flush(),
             _ => false,
         };
         if defers {
             self.state.gathering.set_holds(true);
+            return Poll::Ready(Ok(()));
         }
-        defers
+        ready!(self.poll_write_held(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 }
 
@@ -444,10 +447,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<I> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writable(cx)?;
         if self.holds() {
-            if self.defers_flush() {
-                return Poll::Ready(Ok(()));
-            }
-            ready!(self.poll_write_held(cx))?;
+            return self.poll_flush_held(cx);
         }
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
         self.state.flushed();
