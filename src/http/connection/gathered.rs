@@ -352,22 +352,76 @@ mod tests {
         }
     }
 
+    fn writer(socket: Scripted, bytes: &[u8]) -> Writer<'_> {
+        let (io, state) = connection(socket.clone());
+        Writer {
+            socket,
+            io,
+            state,
+            bytes,
+            written: 0,
+            checked: 0,
+        }
+    }
+
+    // PING, SETTINGS and GOAWAY are among it.
+    #[test]
+    fn what_h2_writes_from_its_buffer_leaves_at_once_behind_what_is_held() {
+        let bytes = bytes();
+        let mut writer = writer(Scripted::new(Vec::new()), &bytes);
+
+        assert!(writer.write(&[9, 500]).is_ok() && writer.flush().is_ok());
+        assert_eq!(writer.socket.get().sent.len(), 0);
+        assert!(writer.write(&[17]).is_ok());
+
+        assert_eq!(writer.socket.get().sent.len(), 9 + 500 + 17);
+        assert!(!writer.state.gathering.holds());
+    }
+
+    #[test]
+    fn nothing_is_gathered_where_one_response_is_ready() {
+        let bytes = bytes();
+        let mut writer = writer(Scripted::new(Vec::new()), &bytes);
+        writer.state.gathering.set_on(false);
+
+        assert!(writer.write(&[9, 500]).is_ok());
+
+        assert_eq!(writer.socket.get().sent.len(), 9 + 500);
+    }
+
+    #[test]
+    fn shutdown_sends_what_is_held_first() {
+        let bytes = bytes();
+        let mut writer = writer(Scripted::new(Vec::new()), &bytes);
+        assert!(writer.write(&[9, 500]).is_ok());
+
+        let cx = &mut Context::from_waker(Waker::noop());
+        let shut = Pin::new(&mut writer.io).poll_shutdown(cx);
+
+        assert!(!matches!(shut, Poll::Ready(Err(_))));
+        assert_eq!(writer.socket.get().sent.len(), 9 + 500);
+    }
+
+    #[test]
+    fn buffer_is_freed_when_it_has_been_sent() {
+        let mut gathered = Gathered::default();
+        let frame = [IoSlice::new(&[0; 9]), IoSlice::new(&[0; 500])];
+
+        let taken = gathered.take(&frame).unwrap();
+        gathered.advance(taken - 1);
+        let before = gathered.bytes.capacity();
+        gathered.advance(1);
+
+        assert_eq!((before, gathered.bytes.capacity()), (ROOM, 0));
+    }
+
     // Whatever is written, by h2 or by another.
     #[test]
     fn nothing_is_held_with_nobody_to_send_it() {
         let bytes = bytes();
         let inputs = (script(), prop::collection::vec(turn(), 0..6));
         cases::check(500, inputs, |(script, turns)| {
-            let socket = Scripted::new(script);
-            let (io, state) = connection(socket.clone());
-            let mut writer = Writer {
-                socket,
-                io,
-                state,
-                bytes: &bytes,
-                written: 0,
-                checked: 0,
-            };
+            let mut writer = writer(Scripted::new(script), &bytes);
             for turn in &turns {
                 if let Err(Stopped::Failed) = writer.turn(turn) {
                     return;
