@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::hook::{HookError, When, Work, WorkFuture};
-use crate::in_flight::{Class, DrainGuard};
+use crate::in_flight::{Class, DrainGuard, Tracker};
+use crate::lease::Lease;
 use crate::panic::text_of;
 use crate::phase::Phase;
 use crate::plan::Plan;
@@ -39,7 +40,9 @@ use crate::shared::Shared;
 /// ```
 #[derive(Clone)]
 pub struct ShutdownHandle {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Lease,
+    /// Beside the lease: what each request asks for is not looked up behind it.
+    pub(crate) tracker: Tracker,
 }
 
 impl ShutdownHandle {
@@ -47,7 +50,14 @@ impl ShutdownHandle {
         let shared = Arc::new(Shared::new(plan));
         #[cfg(feature = "tower")]
         shared.gauge.set_owner(Arc::downgrade(&shared) as _);
-        ShutdownHandle { shared }
+        ShutdownHandle::of_shared(shared)
+    }
+
+    pub(crate) fn of_shared(shared: Arc<Shared>) -> Self {
+        ShutdownHandle {
+            tracker: shared.tracker(),
+            shared: Lease::new(shared),
+        }
     }
 
     /// Triggers the shutdown. Returns whether this was the first trigger: only that one counts, later ones change nothing.
@@ -66,7 +76,7 @@ impl ShutdownHandle {
     #[must_use]
     #[inline]
     pub fn phase(&self) -> Option<Phase> {
-        let stage = usize::from(self.shared.tracker().stage());
+        let stage = usize::from(self.tracker.stage());
         let begun = stage.checked_sub(1)?;
         Some(Phase::EACH[begun.min(Phase::EACH.len() - 1)])
     }
@@ -75,7 +85,7 @@ impl ShutdownHandle {
     #[must_use]
     #[inline]
     pub fn is_shutting_down(&self) -> bool {
-        !self.shared.tracker().is_serving()
+        !self.tracker.is_serving()
     }
 
     /// Waits until `phase` begins; ready at once when it has begun, or is over.
@@ -136,7 +146,7 @@ impl ShutdownHandle {
     #[must_use]
     #[inline]
     pub fn guard(&self) -> Option<DrainGuard> {
-        let ticket = self.shared.guards.tracker().take(Class::Work)?;
+        let ticket = self.tracker.for_guards().take(Class::Work)?;
         Some(DrainGuard::new(ticket, None))
     }
 

@@ -337,6 +337,7 @@ mod hook;
 mod http;
 mod in_flight;
 mod integrations;
+mod lease;
 mod long_lived;
 #[cfg(all(test, lameduck_loom))]
 mod model;

@@ -1,6 +1,10 @@
 //! What the coordinator, its handles, and everything that holds one of them have in common.
 
+#[cfg(feature = "tower")]
+use std::any::Any;
 use std::sync::{Arc, PoisonError};
+#[cfg(feature = "tower")]
+use std::sync::{OnceLock, Weak};
 
 use tokio::time::Instant;
 
@@ -8,8 +12,7 @@ use crate::hook::{Hooks, NeverRun};
 #[cfg(feature = "tower")]
 use crate::http::traffic::ProbeAgents;
 use crate::in_flight::{
-    Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Revocable, Tracker,
-    WeakList,
+    Arrivals, Class, Count, DrainGuard, GaugeOwner, Generation, GuardName, Tracker, WeakList,
 };
 use crate::long_lived::ages::Ages;
 #[cfg(feature = "tower")]
@@ -43,8 +46,6 @@ pub(crate) trait ServerControl: Send + Sync {
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) gauge: GaugeOwner,
-    /// For the guards of applications, which are refused when the coordinator is gone.
-    pub(crate) guards: Revocable,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) roster: Roster,
     pub(crate) progress: Arc<Progress>,
@@ -65,6 +66,9 @@ pub(crate) struct Shared {
     event_streams: Mutex<EventStreams>,
     #[cfg(feature = "tower")]
     probe_agents: Mutex<ProbeAgents>,
+    /// The coordinator's leases. This knows them no better: they know this.
+    #[cfg(feature = "tower")]
+    pub(crate) leases: OnceLock<Weak<dyn Any + Send + Sync>>,
     /// Where the moments come from.
     pub(crate) draws: Draws,
     /// Somebody listens to the process's signals for this coordinator.
@@ -102,7 +106,6 @@ impl Shared {
         }
         Shared {
             plan,
-            guards: Revocable::new(gauge.tracker()),
             progress: Arc::new(Progress::new(gauge.stage_writer())),
             at_trigger: Calls::default(),
             routing: Routing::default(),
@@ -120,6 +123,8 @@ impl Shared {
             event_streams: Mutex::default(),
             #[cfg(feature = "tower")]
             probe_agents: Mutex::default(),
+            #[cfg(feature = "tower")]
+            leases: OnceLock::new(),
             draws: Draws::new(),
             owns_process: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
@@ -202,7 +207,7 @@ impl Shared {
     pub(crate) fn abandon(&self) -> NeverRun {
         self.progress.abandon();
         self.at_trigger.disarm(self.progress.triggers());
-        self.guards.revoke();
+        self.gauge.revoke_guards();
         self.roster.abandon();
         self.hooks.abandon()
     }
@@ -219,7 +224,7 @@ impl Shared {
 
     /// A guard that the report can name. `None` when Release has begun.
     pub(crate) fn named_guard(&self, class: Class, name: String) -> Option<DrainGuard> {
-        let (ticket, generation) = self.guards.tracker().take_dated(class)?;
+        let (ticket, generation) = self.tracker().for_guards().take_dated(class)?;
         let name = Arc::new(GuardName {
             name,
             since: Instant::now(),

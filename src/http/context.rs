@@ -187,17 +187,17 @@ impl Context {
         state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shared(&self) -> Option<Arc<Shared>> {
-        Current::new(self.0.tracker, None).shared()
+    fn handle(&self) -> Option<ShutdownHandle> {
+        Current::new(self.0.tracker, None).handle()
     }
 
     fn moment(&self) -> Option<Moment> {
-        let shared = self.shared()?;
+        let ShutdownHandle { shared, .. } = self.handle()?;
         let lot = self.lot(&shared);
         self.mark_lasting();
         // A layer between here and there may count the request without a context.
         Current::asked(self.0.tracker, lot);
-        Some(Moment::new(shared, lot))
+        Some(Moment::new(Arc::clone(&shared), lot))
     }
 
     /// Where the request's moment lies. All that belongs to one request has one moment.
@@ -246,7 +246,7 @@ impl ShutdownHandle {
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         match Context::of(extensions) {
-            Some(context) => context.shared().map(|shared| ShutdownHandle { shared }),
+            Some(context) => context.handle(),
             None => ShutdownHandle::current(),
         }
     }

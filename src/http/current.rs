@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::handle::ShutdownHandle;
 use crate::in_flight::Tracker;
+use crate::lease::Lease;
 use crate::long_lived::Moment;
-use crate::shared::Shared;
 
 thread_local! {
     static CURRENT: Place = const { Place::new() };
@@ -168,8 +168,12 @@ impl Current {
         })
     }
 
-    pub(crate) fn shared(self) -> Option<Arc<Shared>> {
-        self.tracker.owner()?.downcast().ok()
+    /// A handle of whoever counts it.
+    #[inline]
+    pub(crate) fn handle(self) -> Option<ShutdownHandle> {
+        let tracker = self.tracker;
+        let shared = Lease::own(tracker)?;
+        Some(ShutdownHandle { shared, tracker })
     }
 
     /// The lot, if it is known: its own, or that of the request around it on this thread.
@@ -178,9 +182,9 @@ impl Current {
     }
 
     pub(crate) fn moment(self) -> Option<Moment> {
-        let shared = self.shared()?;
+        let ShutdownHandle { shared, .. } = self.handle()?;
         let lot = self.lot().unwrap_or_else(|| shared.draws.next());
-        Some(Moment::new(shared, lot))
+        Some(Moment::new(Arc::clone(&shared), lot))
     }
 }
 
@@ -237,12 +241,12 @@ impl ShutdownHandle {
     /// and move the handle in; where a middleware spawns the handler, use [`ShutdownHandle::of`] and the setting
     /// `context_in_extensions` of the server or the layer.
     ///
-    /// It gives a handle of its own, so it costs what some clones of a handle cost (`benches/run ask`). A handler on a hot path is better
-    /// off with a handle in its state.
+    /// It costs about what a clone of a handle costs that no other thread clones: one count up, and one down when the handle
+    /// is dropped, on cache lines of the thread's own (`benches/run ask`). A thread that asks for the first time takes a
+    /// lock that all threads share, and so does each call once the coordinator is gone.
     #[must_use]
     pub fn current() -> Option<Self> {
-        let shared = current()?.shared()?;
-        Some(ShutdownHandle { shared })
+        current()?.handle()
     }
 }
 

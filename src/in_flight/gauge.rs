@@ -17,8 +17,6 @@ use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
 use super::counter::{CLOSED, EPOCH, EPOCHS, Ticket, WATCHED};
-#[cfg(feature = "tower")]
-use super::shard::Owner;
 use super::shard::{Class, Count, Generation, SHARDS, Shard, home, in_use};
 use crate::sync::AtomicWaker;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +56,16 @@ impl Tracker {
     #[inline]
     pub(crate) fn take_dated(self, class: Class) -> Option<(Ticket, Generation)> {
         self.take_on(home(), class)
+    }
+
+    /// The tracker for the guards of applications, which is refused everything when the coordinator is gone.
+    ///
+    /// For those who keep the gauge's owner: as long as they do, the gauge has no other.
+    #[inline]
+    pub(crate) fn for_guards(self) -> Self {
+        let epoch = self.gauge.guards.load(Ordering::Relaxed);
+        debug_assert!(epoch == self.epoch || epoch == EPOCHS);
+        Tracker { epoch, ..self }
     }
 
     #[inline]
@@ -116,10 +124,10 @@ impl Tracker {
         self.gauge.stage.load(Ordering::Acquire) != self.epoch
     }
 
-    /// What the owner has given for those who only have a tracker; `None` when it is gone. Takes a lock of this thread's shard.
+    /// What the owner has given for those who only have a tracker; `None` when it is gone. Takes a lock that all threads share.
     #[cfg(feature = "tower")]
     pub(crate) fn owner(self) -> Option<Arc<dyn Any + Send + Sync>> {
-        let owner = self.gauge.shard(home()).owner();
+        let owner = self.gauge.owner();
         owner.epoch.filter(|&epoch| epoch == self.epoch)?;
         owner.what.as_ref()?.upgrade()
     }
@@ -165,34 +173,6 @@ impl Tracker {
     }
 }
 
-/// A tracker that can be made useless: from then on it is refused everything.
-pub(crate) struct Revocable {
-    gauge: &'static Gauge,
-    epoch: AtomicU64,
-}
-
-impl Revocable {
-    pub(crate) fn new(tracker: Tracker) -> Self {
-        Revocable {
-            gauge: tracker.gauge,
-            epoch: AtomicU64::new(tracker.epoch),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn tracker(&self) -> Tracker {
-        Tracker {
-            gauge: self.gauge,
-            epoch: self.epoch.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(crate) fn revoke(&self) {
-        // An epoch that no gauge lives to see.
-        self.epoch.store(EPOCHS, Ordering::Relaxed);
-    }
-}
-
 #[cfg(feature = "tower")]
 impl PartialEq for Tracker {
     fn eq(&self, other: &Self) -> bool {
@@ -223,6 +203,7 @@ impl GaugeOwner {
     fn of(gauge: &'static Gauge) -> Self {
         let epoch = gauge.stage.load(Ordering::Acquire) & EPOCHS;
         *gauge.arrivals() = Arrivals::default();
+        gauge.guards.store(epoch, Ordering::Relaxed);
         gauge.stage.store(epoch | UNREACHED, Ordering::Release);
         GaugeOwner(Tracker { gauge, epoch })
     }
@@ -244,12 +225,16 @@ impl GaugeOwner {
     /// Sets what [`Tracker::owner`] gives.
     #[cfg(feature = "tower")]
     pub(crate) fn set_owner(&self, what: Weak<dyn Any + Send + Sync>) {
-        for shard in self.shards() {
-            *shard.owner() = Owner {
-                epoch: Some(self.0.epoch),
-                what: Some(Weak::clone(&what)),
-            };
-        }
+        *self.0.gauge.owner() = Owner {
+            epoch: Some(self.0.epoch),
+            what: Some(what),
+        };
+    }
+
+    /// From now on the guards of applications are refused: the coordinator is gone.
+    pub(crate) fn revoke_guards(&self) {
+        // An epoch that no gauge lives to see.
+        self.0.gauge.guards.store(EPOCHS, Ordering::Relaxed);
     }
 
     /// Counts what arrives in normal service from now on.
@@ -371,9 +356,7 @@ impl Drop for GaugeOwner {
     fn drop(&mut self) {
         self.forget_waker();
         #[cfg(feature = "tower")]
-        for shard in self.shards() {
-            drop(std::mem::take(&mut *shard.owner()));
-        }
+        drop(std::mem::take(&mut *self.0.gauge.owner()));
         let all = || self.shards().flat_map(|shard| &shard.counters);
         for counter in all() {
             counter.raise(CLOSED);
@@ -396,9 +379,21 @@ impl Drop for GaugeOwner {
 struct Gauge {
     /// The stage in its low bits and the owner's epoch in its high ones. Read by every request, written a few times in a life.
     stage: Padded<AtomicU64>,
+    /// The owner's epoch, for as long as applications are given guards.
+    guards: Padded<AtomicU64>,
     shards: [Shard; SHARDS],
     waker: &'static AtomicWaker,
     arrivals: Mutex<Arrivals>,
+    #[cfg(feature = "tower")]
+    owner: Mutex<Owner>,
+}
+
+/// Who uses the gauge.
+#[cfg(feature = "tower")]
+#[derive(Default)]
+struct Owner {
+    epoch: Option<u64>,
+    what: Option<Weak<dyn Any + Send + Sync>>,
 }
 
 impl Gauge {
@@ -406,9 +401,12 @@ impl Gauge {
         let waker: &'static AtomicWaker = Box::leak(Box::new(AtomicWaker::new()));
         Box::leak(Box::new(Gauge {
             stage: Padded(AtomicU64::new(0)),
+            guards: Padded(AtomicU64::new(0)),
             shards: std::array::from_fn(|_| Shard::new(waker)),
             waker,
             arrivals: Mutex::default(),
+            #[cfg(feature = "tower")]
+            owner: Mutex::default(),
         }))
     }
 
@@ -420,6 +418,11 @@ impl Gauge {
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(feature = "tower")]
+    fn owner(&self) -> MutexGuard<'_, Owner> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -20,8 +20,10 @@ use tokio::time::Instant;
 
 pub(crate) use arrivals::Arrivals;
 pub(crate) use counter::Ticket;
-pub(crate) use gauge::{FINISHED, GaugeOwner, Revocable, Stage, StageWriter, Tracker};
+pub(crate) use gauge::{FINISHED, GaugeOwner, Stage, StageWriter, Tracker};
 pub(crate) use shard::{Class, Count, Generation};
+#[cfg(feature = "tower")]
+pub(crate) use shard::{home, in_use};
 pub(crate) use weak_list::WeakList;
 
 /// Keeps the shutdown waiting until it is dropped.

@@ -1,11 +1,7 @@
 //! The counters of one thread, and which thread counts where.
 
-#[cfg(feature = "tower")]
-use std::any::Any;
 use std::cell::Cell;
 use std::sync::OnceLock;
-#[cfg(feature = "tower")]
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use super::counter::Counter;
 use crate::sync::AtomicWaker;
@@ -48,17 +44,6 @@ pub(super) struct Shard {
     pub(super) counters: [Counter; COUNTS],
     /// What has arrived in normal service, if that is counted.
     pub(super) arrivals: AtomicU64,
-    /// Here, and not once for all: a request that asks for it shares no lock with those on other threads.
-    #[cfg(feature = "tower")]
-    owner: Mutex<Owner>,
-}
-
-/// Who uses the gauge.
-#[cfg(feature = "tower")]
-#[derive(Default)]
-pub(super) struct Owner {
-    pub(super) epoch: Option<u64>,
-    pub(super) what: Option<Weak<dyn Any + Send + Sync>>,
 }
 
 impl Shard {
@@ -66,14 +51,7 @@ impl Shard {
         Shard {
             counters: std::array::from_fn(|_| Counter::new(waker)),
             arrivals: AtomicU64::new(0),
-            #[cfg(feature = "tower")]
-            owner: Mutex::default(),
         }
-    }
-
-    #[cfg(feature = "tower")]
-    pub(super) fn owner(&self) -> MutexGuard<'_, Owner> {
-        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]
@@ -83,7 +61,7 @@ impl Shard {
 }
 
 /// How many shards are in use: one for each core, rounded up to a power of two.
-pub(super) fn in_use() -> usize {
+pub(crate) fn in_use() -> usize {
     // Asked once: a machine, or a container, may be given more cores, and a scan must see every shard that anybody counts on.
     static IN_USE: OnceLock<usize> = OnceLock::new();
     *IN_USE.get_or_init(|| {
@@ -97,7 +75,7 @@ pub(super) fn in_use() -> usize {
 
 /// This thread's shard.
 #[inline]
-pub(super) fn home() -> usize {
+pub(crate) fn home() -> usize {
     thread_local! { static HOME: Cell<usize> = const { Cell::new(usize::MAX) } }
 
     #[cold]

@@ -184,7 +184,7 @@ impl Connection {
     /// Whether no shutdown has begun.
     #[inline]
     pub(crate) fn is_serving(&self) -> bool {
-        self.handle.shared.tracker().is_serving()
+        self.handle.tracker.is_serving()
     }
 
     #[inline]

@@ -353,7 +353,7 @@ impl Group {
     where
         A: Debug + Send + Sync + 'static,
     {
-        let tracker = self.handle.shared.tracker();
+        let tracker = self.handle.tracker;
         // Locked before it is counted: so the cut, which comes when no ticket is given any more, finds all that have one.
         let mut list = self.list();
         let ticket = match self.counted {
@@ -380,7 +380,7 @@ impl Group {
 
     /// Whether no shutdown has begun.
     pub(crate) fn is_serving(&self) -> bool {
-        self.handle.shared.tracker().is_serving()
+        self.handle.tracker.is_serving()
     }
 
     /// Whether the shutdown has begun before the server has.
@@ -442,7 +442,7 @@ impl Home for Group {
 
 impl ServerControl for Group {
     fn stage_moved(&self) {
-        if self.handle.shared.tracker().stage() == FINISHED {
+        if self.handle.tracker.stage() == FINISHED {
             for connection in self.each() {
                 connection.cut.cut();
             }

@@ -108,9 +108,7 @@ impl Witness {
         let after = self.t0.elapsed().as_secs_f64();
         let code = Report::EXIT_WATCHDOG;
         let hooks = list(self.hooks.as_deref().and_then(Hooks::try_running));
-        let handle = shared.map(|shared| ShutdownHandle {
-            shared: Arc::clone(shared),
-        });
+        let handle = shared.map(|shared| ShutdownHandle::of_shared(Arc::clone(shared)));
         let stands = how_it_stands(
             &self.progress,
             handle.as_ref().and_then(ShutdownHandle::phase),

@@ -89,10 +89,10 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
+    use crate::ShutdownCoordinator;
     use crate::in_flight::Ticket;
     use crate::plan::Plan;
     use crate::report::Report;
-    use crate::{ShutdownCoordinator, ShutdownHandle};
 
     struct Scene {
         shared: Arc<Shared>,
@@ -104,7 +104,7 @@ mod tests {
     /// In Close, with two connections and a listener.
     fn in_close() -> Scene {
         let shutdown = ShutdownCoordinator::new(Plan::local());
-        let ShutdownHandle { shared } = shutdown.handle();
+        let shared = Arc::clone(&shutdown.shared);
         let take = |class| shared.tracker().take(class).expect("it serves");
         let connections = [take(Class::Connection), take(Class::Connection)];
         let listener = take(Class::Listener);

@@ -16,6 +16,8 @@ use super::silence::History;
 use crate::handle::ShutdownHandle;
 use crate::hook::NeverRun;
 #[cfg(feature = "tower")]
+use crate::lease::Leases;
+#[cfg(feature = "tower")]
 use crate::long_lived::EventStreams;
 use crate::phase::Phase;
 use crate::plain::{self, LONGEST_TEXT};
@@ -63,6 +65,9 @@ use crate::shared::Shared;
 /// ```
 // Not `Clone`: two coordinators would each believe they own the sequence.
 pub struct ShutdownCoordinator {
+    /// Dropped before the handle, which may be the last one then.
+    #[cfg(feature = "tower")]
+    leases: Option<Arc<Leases>>,
     handle: ShutdownHandle,
     parent: Option<CancellationToken>,
     exit: ExitPolicy,
@@ -88,8 +93,11 @@ impl ShutdownCoordinator {
                 plan.grace_period().as_secs_f64()
             );
         }
+        let handle = ShutdownHandle::new(plan);
         ShutdownCoordinator {
-            handle: ShutdownHandle::new(plan),
+            #[cfg(feature = "tower")]
+            leases: Some(Leases::new(&handle.shared)),
+            handle,
             parent: None,
             exit: ExitPolicy::new(),
             never_run: NeverRun::default(),
@@ -272,9 +280,10 @@ impl Drop for ShutdownCoordinator {
             return;
         }
         self.never_run = shared.abandon();
-        let is_counted_on = shared.progress.trigger().is_some()
-            || shared.routing.is_serving()
-            || Arc::strong_count(shared) > 1;
+        #[cfg(feature = "tower")]
+        drop(self.leases.take());
+        let is_counted_on =
+            shared.progress.trigger().is_some() || shared.routing.is_serving() || !shared.is_only();
         if is_counted_on {
             tracing::warn!(
                 target: "lameduck",

@@ -98,7 +98,7 @@ impl InFlight {
     #[cold]
     fn carry<B>(&mut self, request: &mut Request<B>) {
         let state = &self.state;
-        let tracker = state.handle.shared.tracker();
+        let tracker = state.handle.tracker;
         let namer = self.place.map(|place| {
             let namer: Arc<dyn Namer> = Arc::clone(state) as _;
             (namer, place)
@@ -114,7 +114,7 @@ impl InFlight {
         if !self.state.is_counted() {
             return Some(Generation::Early);
         }
-        let tracker = self.state.handle.shared.tracker();
+        let tracker = self.state.handle.tracker;
         let (ticket, generation) = tracker.take_dated(Class::Work)?;
         self.counted = Counted::Alone(Stake::new(Some(ticket)));
         if tracker.minds_arrivals() {
@@ -130,7 +130,7 @@ impl InFlight {
     /// The answer to a request that comes too late.
     #[cold]
     pub(crate) fn refuse(&self) -> Response<()> {
-        self.arrival.refused(self.state.handle.shared.tracker());
+        self.arrival.refused(self.state.handle.tracker);
         let mut response = unavailable(retry_after());
         self.say_close(&mut response);
         response
@@ -173,7 +173,7 @@ impl Hold for InFlight {
 
     #[inline]
     fn current(&self) -> Current {
-        let tracker = self.state.handle.shared.tracker();
+        let tracker = self.state.handle.tracker;
         Current::new(tracker, Some(self.state.lot))
     }
 
@@ -188,7 +188,7 @@ impl Hold for InFlight {
             self.heard(heard);
         }
         let state = &self.state;
-        self.arrival.note(|| state.handle.shared.tracker());
+        self.arrival.note(|| state.handle.tracker);
     }
 
     #[inline]
@@ -219,7 +219,7 @@ impl Hold for InFlight {
             return false;
         }
         self.state.lasts(self.place);
-        let tracker = self.state.handle.shared.tracker();
+        let tracker = self.state.handle.tracker;
         self.counted.keep_for_close(tracker)
     }
 }

@@ -176,7 +176,7 @@ impl Receiver {
         let Some(shared) = self.shared.upgrade() else {
             return false;
         };
-        let handle = ShutdownHandle { shared };
+        let handle = ShutdownHandle::of_shared(shared);
         handle.shutdown(signal);
         !handle.shared.is_disarmed()
     }
