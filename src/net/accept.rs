@@ -207,7 +207,9 @@ impl<L: Accept> Accepting<L> {
             Poll::Ready(Ok(accepted)) => {
                 let now = Instant::now();
                 self.last = Some(now);
-                self.shortages.end(&self.name, now);
+                if self.shortages.is_any() {
+                    self.shortages.end(&self.name, now);
+                }
                 Poll::Ready(Some(accepted))
             }
             // A listener that says so for ever must not keep the others from running.
@@ -225,7 +227,9 @@ impl<L: Accept> Accepting<L> {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                self.poll_shortages(cx);
+                if self.shortages.is_any() {
+                    self.poll_shortages(cx);
+                }
                 ready!(self.closing.as_mut().poll(cx));
                 self.leave();
                 Poll::Ready(None)

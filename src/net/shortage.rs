@@ -38,6 +38,12 @@ impl Shortages {
         meet(&mut self.room, now, log);
     }
 
+    /// Whether there is any that is not over.
+    #[inline]
+    pub(super) const fn is_any(&self) -> bool {
+        self.resources.is_some() || self.room.is_some()
+    }
+
     /// When the next one is over, if it is not met again.
     pub(super) fn next_end(&self) -> Option<Instant> {
         let each = [self.resources, self.room].into_iter().flatten();
