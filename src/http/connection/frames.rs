@@ -116,14 +116,14 @@ impl Frames {
         true
     }
 
-    /// Gives what is left of the answer. `false` when there is nothing.
+    /// Whether something is left of the answer.
     #[inline]
-    pub(crate) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        !self.answer.is_empty() && self.give_answer(buf)
+    pub(crate) fn is_answering(&self) -> bool {
+        !self.answer.is_empty()
     }
 
-    #[cold]
-    fn give_answer(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+    /// Gives what is left of the answer. `false` when there is nothing.
+    pub(crate) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let giving = self.answer.len().min(buf.remaining());
         buf.put_slice(&self.answer[..giving]);
         self.answer.drain(..giving);

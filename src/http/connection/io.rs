@@ -31,6 +31,8 @@ pub struct Io<I> {
 }
 
 /// What follows the bytes, once the version is known.
+// With a tag of its own: each read and write looks at it.
+#[repr(u8)]
 enum Follow {
     Nothing,
     /// The version is known, and what told it has not been followed.
@@ -188,15 +190,18 @@ impl<I> Io<I> {
     }
 
     /// Tells what has changed in the frames.
-    #[inline]
+    #[inline(always)]
     fn tell_frames(&self, before: Seen) {
         let Follow::Http2(http2) = &self.follow else {
             return;
         };
         let seen = http2.frames.seen();
-        if seen == before {
-            return;
+        if seen != before {
+            self.tell_seen(before, seen);
         }
+    }
+
+    fn tell_seen(&self, before: Seen, seen: Seen) {
         self.state.tell(|exit| {
             if seen.in_head_block != before.in_head_block {
                 exit.receiving(match seen.in_head_block {
@@ -212,7 +217,9 @@ impl<I> Io<I> {
     #[inline]
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         match &self.follow {
-            Follow::Http2(_) => self.give_now(buf),
+            Follow::Http2(http2) if http2.frames.is_answering() || self.state.owes_pong() => {
+                self.give_now(buf)
+            }
             _ if self.sniffed.is_left() => self.give_now(buf),
             _ => false,
         }

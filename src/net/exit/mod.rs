@@ -247,6 +247,10 @@ impl Exit {
             Protocol::Http1 if self.requested > 0 && self.receiving != Receiving::Head => {
                 self.is_lingering().then_some(Awaits::End)
             }
+            // Until it is asked to leave hyper waits for anything without end, and so do we.
+            Protocol::Http2 if self.pong == Pong::NotAsked => {
+                self.is_lingering().then_some(Awaits::End)
+            }
             _ => self.awaits_otherwise(),
         }
     }
@@ -270,8 +274,7 @@ impl Exit {
             Protocol::Http1 if self.requested == 0 => Some(Awaits::FirstByte),
             Protocol::Http2 if self.pong == Pong::Awaited => Some(Awaits::Pong),
             Protocol::Http2 if self.pong == Pong::Kept => Some(Awaits::Queued),
-            // Before that hyper would wait without end, and so do we.
-            Protocol::Http2 if in_head && self.pong != Pong::NotAsked => Some(Awaits::Head),
+            Protocol::Http2 if in_head => Some(Awaits::Head),
             // In normal service a client may take any time.
             Protocol::Session if self.in_flight > 0 || self.leave.is_none() => None,
             Protocol::Session if in_head => Some(Awaits::Head),
