@@ -23,7 +23,7 @@ use crate::long_lived::ages::Limit;
 use crate::long_lived::spread;
 use crate::phase::Phase;
 use crate::shared::ServerControl;
-use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// What a connection belongs to.
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     pub(crate) lot: u64,
     pub(crate) cut: Cut,
     /// What [`Life`] comes to, for whoever need not lock it: written under its lock.
-    hints: AtomicU8,
+    hints: AtomicU16,
     /// How many requests hyper has called the service for.
     called: AtomicU32,
     /// The two ends of its socket, where Linux can be asked about it.
@@ -74,24 +74,26 @@ pub(crate) struct Life {
 }
 
 /// Something is different from normal service.
-const DISTURBED: u8 = 1;
+const DISTURBED: u16 = 1;
 /// It waits for its client, and not without end, or it has an age.
-const WAITS: u8 = 2;
+const WAITS: u16 = 2;
 /// HTTP/1 responses say close.
-const SAYS_CLOSE: u8 = 4;
+const SAYS_CLOSE: u16 = 4;
 /// A dry socket may be answered with the end of the stream.
-const ENDS: u8 = 8;
+const ENDS: u16 = 8;
 /// The PING is to be answered in the client's place.
-const OWES_PONG: u8 = 16;
+const OWES_PONG: u16 = 16;
 /// HTTP/1: the last response is over, and hyper may still hold a part of it.
-const UNFLUSHED: u8 = 32;
-const HTTP2: u8 = 64;
+const UNFLUSHED: u16 = 32;
+const HTTP2: u16 = 64;
 /// HTTP/2: more than one stream has not got the end of its response.
-const SEVERAL: u8 = 128;
+const SEVERAL: u16 = 128;
+/// HTTP/1: the latest request has a body.
+const BODY: u16 = 256;
 
 impl Life {
     #[inline]
-    fn hints(&self) -> u8 {
+    fn hints(&self) -> u16 {
         let exit = &self.exit;
         let mut hints = 0;
         if exit.is_disturbed() {
@@ -118,6 +120,9 @@ impl Life {
                 hints |= SEVERAL;
             }
         }
+        if self.requests.latest.is_some() {
+            hints |= BODY;
+        }
         hints
     }
 }
@@ -140,9 +145,10 @@ impl Connection {
             context,
             max_age,
             gathers,
+            ref exempt,
             ..
         } = *home.terms();
-        let exempt = home.terms().exempt.clone();
+        let exempt = exempt.clone();
         let since = Instant::now();
         let shared = &handle.shared;
         let age = max_age.draw(since, lot);
@@ -163,7 +169,7 @@ impl Connection {
             since,
             lot,
             cut: Cut::new(),
-            hints: AtomicU8::new(0),
+            hints: AtomicU16::new(0),
             called: AtomicU32::new(0),
             paused: ends.is_some() && is_paused(since),
             ends,
@@ -203,10 +209,7 @@ impl Connection {
         let mut life = self.life();
         let changed = change(&mut life);
         let wake = life.exit.take_wake();
-        let hints = life.hints();
-        if self.hints.load(Ordering::Relaxed) != hints {
-            self.hints.store(hints, Ordering::Relaxed);
-        }
+        self.set_hints(&life);
         drop(life);
         if wake {
             self.cut.wake();
@@ -215,12 +218,20 @@ impl Connection {
     }
 
     #[inline]
+    fn set_hints(&self, life: &Life) {
+        let hints = life.hints();
+        if self.hints.load(Ordering::Relaxed) != hints {
+            self.hints.store(hints, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
     pub(crate) fn tell<T>(&self, tell: impl FnOnce(&mut Exit) -> T) -> T {
         self.change(|life| tell(&mut life.exit))
     }
 
     #[inline]
-    fn hints(&self, any: u8) -> bool {
+    fn hints(&self, any: u16) -> bool {
         self.hints.load(Ordering::Relaxed) & any != 0
     }
 
@@ -279,6 +290,12 @@ impl Connection {
     #[inline]
     pub(crate) fn is_gathering(&self) -> bool {
         self.hints(SEVERAL) && self.gathering.is_on()
+    }
+
+    /// HTTP/1: whether the latest request has a body.
+    #[inline]
+    pub(crate) fn has_body(&self) -> bool {
+        self.hints(BODY)
     }
 
     /// What its driver is to do now, or when to look again.
@@ -397,12 +414,16 @@ impl Connection {
     /// Names a request that is in flight, or has it without a name.
     #[inline]
     pub(crate) fn begin(&self, request: Option<Named>, body: Framing) -> Option<Place> {
-        self.change(|life| {
-            life.carries_counted(&self.handle);
-            life.exit.begin();
-            life.requests.latest = body;
-            request.map(|request| life.requests.add(request))
-        })
+        let mut life = self.life();
+        life.carries_counted(&self.handle);
+        life.exit.begin();
+        life.requests.latest = body;
+        let place = request.map(|request| life.requests.add(request));
+        // Of the hints it may end these and begin the last, and it wakes nobody.
+        if body.is_some() || self.hints(WAITS | UNFLUSHED | BODY) {
+            self.set_hints(&life);
+        }
+        place
     }
 
     /// A request is over.
@@ -531,14 +552,16 @@ impl Wake for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
-        if self.home.terms().max_age.age.is_some() {
+        let life = self.life.get_mut();
+        let life = life.unwrap_or_else(PoisonError::into_inner);
+        let ticket = life.carries.take_ticket();
+        if life.exit.has_age() {
             shared.ages.remove(self.lot);
         }
-        if self.cut.end() && self.is_counted() && !shared.tracker().is_serving() {
+        if self.cut.end() && self.is_counted() && !self.handle.tracker.is_serving() {
             shared.connections.closed.fetch_add(1, Ordering::Relaxed);
         }
         // First, so that no more are counted than the limit allows.
-        let ticket = self.life().carries.take_ticket();
         drop(ticket);
         self.home.left();
     }

@@ -31,6 +31,14 @@ pub(crate) enum Framing {
     Chunked,
 }
 
+impl Framing {
+    /// Whether there is a body.
+    #[inline]
+    pub(crate) const fn is_some(self) -> bool {
+        !matches!(self, Framing::Empty)
+    }
+}
+
 /// What a connection asks of a request's head.
 pub(crate) trait Head {
     fn framing(&self) -> Framing;

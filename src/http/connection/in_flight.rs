@@ -85,6 +85,12 @@ impl InFlight {
         }
     }
 
+    /// It was dropped before anybody had looked at it.
+    #[cold]
+    fn begin_unseen(&self) {
+        self.state.begin(None, Framing::Empty);
+    }
+
     /// HTTP/2 tells its requests apart, and h2 would take a lock to answer.
     #[inline(always)]
     fn framing<B: Body>(&self, request: &Request<B>) -> Framing {
@@ -234,7 +240,7 @@ impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
         if self.version.is_none() {
-            self.state.begin(None, Framing::Empty);
+            self.begin_unseen();
         }
         self.counted.unname();
         match self.exempt {

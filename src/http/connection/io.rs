@@ -118,7 +118,8 @@ impl<I> Io<I> {
         match &mut self.follow {
             Follow::Http1(messages) => {
                 let state = &self.state;
-                if messages.read(bytes, || state.life().requests.latest) {
+                let latest = || state.life().requests.latest;
+                if messages.read(bytes, state.has_body(), latest) {
                     let receiving = messages.receiving();
                     state.tell(|exit| exit.receiving(receiving));
                 }

@@ -26,8 +26,8 @@ const fn is_bodiless(bytes: &[u8]) -> bool {
 
 /// Whether these bytes end like a head.
 #[inline]
-pub(crate) const fn ends_head(bytes: &[u8]) -> bool {
-    matches!(bytes, [.., b'\r', b'\n', b'\r', b'\n'])
+pub(crate) fn ends_head(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\r\n\r\n")
 }
 
 #[derive(Debug, Default)]
@@ -81,11 +81,16 @@ impl Messages {
         }
     }
 
-    /// Follows what the client has sent. `latest` is how the latest request that hyper has read is framed. Returns whether the
-    /// client is elsewhere now.
+    /// Follows what the client has sent. `latest` is how the latest request that hyper has read is framed, `has_body` whether it
+    /// has a body at all. Returns whether the client is elsewhere now.
     #[inline]
-    pub(crate) fn read(&mut self, bytes: &[u8], latest: impl FnOnce() -> Framing) -> bool {
-        if let (Place::Between, false) = (&self.place, self.assumed) {
+    pub(crate) fn read(
+        &mut self,
+        bytes: &[u8],
+        has_body: bool,
+        latest: impl FnOnce() -> Framing,
+    ) -> bool {
+        if let (Place::Between, false) = (&self.place, self.assumed && has_body) {
             // A whole head, and nothing else.
             if is_bodiless(bytes) && ends_head(bytes) {
                 self.assumed = true;
@@ -385,7 +390,7 @@ mod tests {
                     if part.is_empty() {
                         continue;
                     }
-                    let moved = messages.read(part, || Framing::Empty);
+                    let moved = messages.read(part, false, || Framing::Empty);
                     read += part.len();
                     let place = places[read - 1];
 
@@ -402,12 +407,12 @@ mod tests {
         let head = b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
         let mut messages = Messages::default();
 
-        messages.read(head, || Framing::Empty);
-        messages.read(b"hel", || Framing::Length(5));
+        messages.read(head, false, || Framing::Empty);
+        messages.read(b"hel", true, || Framing::Length(5));
         let half = messages.receiving();
-        messages.read(b"lo", || Framing::Length(5));
+        messages.read(b"lo", true, || Framing::Length(5));
         let whole = messages.receiving();
-        messages.read(b"GET / H", || Framing::Length(5));
+        messages.read(b"GET / H", true, || Framing::Length(5));
 
         let seen = [half, whole, messages.receiving()];
         assert_eq!(seen, [Receiving::Body, Receiving::Nothing, Receiving::Head]);
@@ -424,7 +429,7 @@ mod tests {
             let seen = |cuts: &[usize]| {
                 let mut messages = Messages::default();
                 for part in cases::cut(&bytes, cuts) {
-                    messages.read(part, || Framing::Empty);
+                    messages.read(part, false, || Framing::Empty);
                 }
                 messages.receiving()
             };
