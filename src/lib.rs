@@ -264,6 +264,7 @@
 //! | follow a shutdown, in a status line or a metric | [`ShutdownHandle::progress`]; with curl: the answer of a [`Probe`](probe::Probe) |
 //! | say how long each phase may take | [`Plan`], [`PlanBuilder`] |
 //! | trigger at SIGTERM and SIGINT, and have a hard deadline | [`signal::listen`] |
+//! | trigger at other signals, or leave at once at a second one | [`signal::Listener`] |
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
 //! | keep somebody else's server | [`DrainLayer`] |
 //! | keep your own accept loop | [`ConnectionGroup`], [`Accepting`], [`Watched`] in [`server`] |

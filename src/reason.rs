@@ -129,9 +129,28 @@ pub enum Signal {
     Interrupt,
     /// SIGQUIT: Ctrl-\\, and what images with `STOPSIGNAL SIGQUIT` send.
     Quit,
+    /// SIGHUP: the terminal is gone.
+    Hangup,
+    /// SIGUSR1: what HAProxy's image has as `STOPSIGNAL`.
+    User1,
+    /// SIGUSR2.
+    User2,
+    /// SIGWINCH: what Apache httpd's image has as `STOPSIGNAL`.
+    WindowChange,
 }
 
 impl Signal {
+    /// All of them.
+    pub const ALL: &'static [Signal] = &[
+        Signal::Terminate,
+        Signal::Interrupt,
+        Signal::Quit,
+        Signal::Hangup,
+        Signal::User1,
+        Signal::User2,
+        Signal::WindowChange,
+    ];
+
     /// The signal's name, as in `kill -l`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -139,19 +158,42 @@ impl Signal {
             Signal::Terminate => "SIGTERM",
             Signal::Interrupt => "SIGINT",
             Signal::Quit => "SIGQUIT",
+            Signal::Hangup => "SIGHUP",
+            Signal::User1 => "SIGUSR1",
+            Signal::User2 => "SIGUSR2",
+            Signal::WindowChange => "SIGWINCH",
         }
     }
 
-    /// The signal's number, as POSIX fixes it in the description of `kill`.
+    /// The signal's number. POSIX fixes those of SIGHUP, SIGINT, SIGQUIT and SIGTERM in the description of `kill`; the others are those
+    /// of the system that this is compiled for (signal(7)).
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
+            Signal::Hangup => 1,
             Signal::Interrupt => 2,
             Signal::Quit => 3,
             Signal::Terminate => 15,
+            Signal::User1 => NUMBERS.0,
+            Signal::User2 => NUMBERS.1,
+            Signal::WindowChange => NUMBERS.2,
         }
     }
 }
+
+/// Of SIGUSR1, SIGUSR2 and SIGWINCH.
+const NUMBERS: (u8, u8, u8) = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+    (16, 17, 20)
+} else if cfg!(any(target_os = "linux", target_os = "android"))
+    && !cfg!(any(target_arch = "sparc", target_arch = "sparc64"))
+{
+    (10, 12, 28)
+} else if cfg!(any(target_os = "solaris", target_os = "illumos")) {
+    (16, 17, 20)
+} else {
+    // The BSDs and macOS; Linux on SPARC.
+    (30, 31, 28)
+};
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -305,7 +305,7 @@ impl<'de> Deserialize<'de> for Signal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(OneOf {
             what: "a signal that is listened to",
-            all: &[Signal::Terminate, Signal::Interrupt, Signal::Quit],
+            all: Signal::ALL,
             name: |signal| signal.name(),
         })
     }

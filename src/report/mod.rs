@@ -54,7 +54,7 @@ pub(crate) use print::Seconds;
 /// | 0 | clean ([`Report::is_clean`]) |
 /// | [`Report::EXIT_UNCLEAN`] (3) | something was cut, failed or overran, or a failure was the reason |
 /// | [`Report::EXIT_WATCHDOG`] (4) | the watchdog ended the process at the hard deadline |
-/// | [`Report::EXIT_FORCED`] (130) | a person at the terminal sent a second SIGINT |
+/// | [`Report::EXIT_FORCED`] (130) | a person at the terminal sent a second SIGINT; any second signal, if that is set |
 ///
 /// The first two can be set: [`ExitPolicy`].
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Report {
     pub const EXIT_UNCLEAN: u8 = exit_policy::UNCLEAN;
     /// The process's exit code when the watchdog ended it.
     pub const EXIT_WATCHDOG: u8 = exit_policy::WATCHDOG;
-    /// The process's exit code after a second SIGINT.
+    /// The process's exit code after a second signal that forces it: SIGINT at a terminal.
     pub const EXIT_FORCED: u8 = exit_policy::FORCED;
     /// How many background tasks are listed at most.
     pub const MOST_TASKS: usize = 100;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lameduck::signal::Signal;
 use lameduck::{Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle, signal};
 use tokio::signal::unix::SignalKind;
 
@@ -146,6 +147,40 @@ fn second_sigint_ends_pid_1_when_that_is_asked_for() {
     assert_eq!(ended.status.code(), code, "{}", ended.stderr);
 }
 
+#[test]
+fn second_sigterm_ends_the_process_at_once_when_that_is_asked_for() {
+    for first in ["TERM", "INT"] {
+        let mut process = start("wedged, forced by a second signal");
+        process.signal(first);
+        process.line_with("wedged");
+        process.signal("TERM");
+
+        let ended = process.wait();
+
+        let code = Some(i32::from(Report::EXIT_FORCED));
+        assert_eq!(ended.status.code(), code, "{}", ended.stderr);
+        assert!(ended.took < SOON, "it took {:?}", ended.took);
+    }
+}
+
+#[test]
+fn second_sigterm_ends_pid_1_when_that_is_asked_for() {
+    let scenario = "wedged, forced by a second signal";
+    let Some(mut process) = Process::scenario_as_init("scenario", scenario) else {
+        println!("SKIPPED: no PID namespace can be made here");
+        return;
+    };
+    process.line_with("ready");
+    process.signal("TERM");
+    process.line_with("wedged");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    let code = Some(i32::from(Report::EXIT_FORCED));
+    assert_eq!(ended.status.code(), code, "{}", ended.stderr);
+}
+
 /// The second one when it says `line`.
 fn interrupt_twice(mut process: Process, line: &str) -> Ended {
     process.line_with("ready");
@@ -182,7 +217,7 @@ fn coordinator_that_is_dropped_ends_its_threads_and_frees_the_signals_for_the_ne
     assert!(ended.stdout.contains("clean: SIGTERM"), "{}", ended.stdout);
 }
 
-const DEFAULTS: &str = "--default-signal=TERM,INT,QUIT";
+const DEFAULTS: &str = "--default-signal=TERM,INT,QUIT,HUP,USR1,USR2,WINCH";
 
 /// A scenario whose signals are set as `options` of `env` say, once it is ready.
 fn start_with_signals(scenario: &str, options: &[&str]) -> Option<Process> {
@@ -196,19 +231,60 @@ fn start_with_signals(scenario: &str, options: &[&str]) -> Option<Process> {
 
 #[test]
 fn signals_do_what_they_did_before_when_the_coordinator_is_gone() {
-    for (name, number) in [("TERM", 15), ("INT", 2), ("QUIT", 3)] {
+    for signal in [
+        Signal::Terminate,
+        Signal::Interrupt,
+        Signal::Quit,
+        Signal::Hangup,
+        Signal::User1,
+        Signal::User2,
+    ] {
+        let number = i32::from(signal.number());
         for scenario in ["listened once", "handle is left", "runtime ends"] {
             let Some(process) = start_with_signals(scenario, &[DEFAULTS]) else {
                 return;
             };
-            process.signal(name);
+            process.signal(short(signal));
 
             let ended = process.wait();
 
-            let signal = ended.status.signal();
-            assert_eq!(signal, Some(number), "{scenario}: {}", ended.stdout);
+            let by = ended.status.signal();
+            assert_eq!(by, Some(number), "{scenario}: {}", ended.stdout);
         }
     }
+}
+
+/// As `kill` wants it.
+fn short(signal: Signal) -> &'static str {
+    signal.name().trim_start_matches("SIG")
+}
+
+#[test]
+fn sigwinch_does_nothing_again_when_the_coordinator_is_gone() {
+    let Some(process) = start_with_signals("listened once", &[DEFAULTS]) else {
+        return;
+    };
+    process.signal("WINCH");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.signal(), Some(15), "{}", ended.stdout);
+}
+
+#[test]
+fn sigwinch_does_not_end_pid_1_when_the_coordinator_is_gone() {
+    let Some(mut process) = Process::scenario_as_init("scenario", "listened once") else {
+        println!("SKIPPED: no PID namespace can be made here");
+        return;
+    };
+    process.line_with("ready");
+    process.signal("WINCH");
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.stdout);
 }
 
 #[test]
@@ -298,6 +374,90 @@ fn signal_that_was_ignored_is_listened_to_and_told() {
     );
 }
 
+/// `nohup` has it so.
+#[test]
+fn other_signal_that_was_ignored_is_listened_to_and_told() {
+    let ignored = ["--default-signal=TERM", "--ignore-signal=HUP"];
+    let Some(process) = start_with_signals("listens to others", &ignored) else {
+        return;
+    };
+    process.signal("HUP");
+
+    let ended = process.wait();
+
+    assert!(ended.stdout.contains("clean: SIGHUP"), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("SIGHUP was ignored"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn other_signal_that_is_blocked_is_warned_of() {
+    let blocked = [DEFAULTS, "--block-signal=USR1"];
+    let Some(process) = start_with_signals("listens to others", &blocked) else {
+        return;
+    };
+    process.signal("HUP");
+
+    let ended = process.wait();
+
+    let words = "WARN lameduck: SIGUSR1 is blocked in every thread";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+}
+
+#[test]
+fn any_signal_that_is_listened_to_triggers_the_shutdown() {
+    for signal in OTHERS {
+        let ended = play("listens to others", &[short(signal)]);
+
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        let words = format!("clean: {signal}");
+        assert!(ended.stdout.contains(&words), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn pid_1_leaves_at_any_signal_that_is_listened_to() {
+    for signal in OTHERS {
+        let Some(mut process) = Process::scenario_as_init("scenario", "listens to others") else {
+            println!("SKIPPED: no PID namespace can be made here");
+            return;
+        };
+        process.line_with("ready");
+        process.signal(short(signal));
+
+        let ended = process.wait();
+
+        assert_eq!(ended.status.code(), Some(0), "{signal}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn signal_that_is_left_out_does_what_it_did_before() {
+    for (name, number) in [("TERM", 15), ("INT", 2)] {
+        let Some(process) = start_with_signals("listens to others", &[DEFAULTS]) else {
+            return;
+        };
+        process.signal(name);
+
+        let ended = process.wait();
+
+        assert_eq!(ended.status.signal(), Some(number), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn no_signal_to_listen_to_is_an_error() {
+    let shutdown = ShutdownCoordinator::new(Plan::local());
+
+    let refused = signal::Listener::new().signals(&[]).listen(&shutdown);
+
+    let refused = refused.expect_err("there is none");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+}
+
 #[test]
 fn sigquit_means_the_same_when_it_is_listened_to() {
     let ended = play("listens to SIGQUIT", &["QUIT"]);
@@ -361,6 +521,11 @@ pub(crate) fn scenario(name: &str) -> Option<ExitCode> {
         "says its PID" => {
             println!("PID {}", std::process::id());
             leaves(with_pool(signal::Listener::new()))
+        }
+        "listens to others" => leaves(with_pool(signal::Listener::new().signals(&OTHERS))),
+        "wedged, forced by a second signal" => {
+            let forced = signal::Listener::new().force_on_second_signal(true);
+            watchdog::wedged(Plan::local(), forced)
         }
         "listens to SIGQUIT" => leaves(with_pool(signal::Listener::new().quit(true))),
         "waits for a second signal" => waits_for_a_second_signal(),
@@ -431,9 +596,18 @@ fn listen_once() {
 }
 
 fn listen_to_all(handle: &ShutdownHandle) {
-    let listener = signal::Listener::new().quit(true);
+    let usual = [Signal::Terminate, Signal::Interrupt, Signal::Quit];
+    let listener = signal::Listener::new().signals(&[&usual[..], &OTHERS].concat());
     listener.listen(handle).expect("nobody listens yet");
 }
+
+/// Those that nobody listens to by default, but for SIGQUIT.
+const OTHERS: [Signal; 4] = [
+    Signal::Hangup,
+    Signal::User1,
+    Signal::User2,
+    Signal::WindowChange,
+];
 
 fn raises_as_it_is_dropped() {
     struct Raises;

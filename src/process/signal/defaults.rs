@@ -28,7 +28,9 @@ impl Defaults {
                 continue;
             }
             let is_default = !before.catches(signal) && !before.ignores(signal);
-            let acts = match is_default {
+            // Its default action is none.
+            let does_nothing = signal == Signal::WindowChange;
+            let acts = match is_default && !does_nothing {
                 true => Some(register(signal)?),
                 false => None,
             };

@@ -6,8 +6,11 @@
 //! The two signals mean the same: Kubernetes and systemd send SIGTERM, images with `STOPSIGNAL SIGINT` and Nomad send SIGINT.
 //! A repeated SIGTERM is logged and changes nothing. A second SIGINT ends the process at once with
 //! [`Report::EXIT_FORCED`](crate::Report::EXIT_FORCED) when standard error is a terminal and the process is not PID 1: a person
-//! at a keyboard ([`Listener::force_on_second_interrupt`] sets it).
-//! SIGQUIT is listened to [when asked](Listener::quit).
+//! at a keyboard ([`Listener::force_on_second_interrupt`] sets it). With [`Listener::force_on_second_signal`] any second signal
+//! does.
+//!
+//! Which signals are listened to is set with [`Listener::signals`]: an image's `STOPSIGNAL`, the `stopSignal` of a pod or a task, a
+//! unit's `KillSignal=`. SIGQUIT can be [added](Listener::quit).
 //!
 //! Others may listen to the same signals, through signal-hook, `tokio::signal` or anything else that keeps the handlers that
 //! it finds: each of them hears of each signal.
@@ -84,36 +87,88 @@ pub fn listen(handle: &ShutdownHandle) -> io::Result<()> {
 }
 
 /// [`listen`] with settings.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use = "it listens only when `listen` is called"]
 pub struct Listener {
-    force: Option<bool>,
-    quit: bool,
+    force_on_interrupt: Option<bool>,
+    force: bool,
+    /// A bit each: see [`bit`].
+    signals: u8,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Listener::new()
+    }
 }
 
 impl Listener {
     /// The settings of [`listen`].
     pub const fn new() -> Self {
         Listener {
-            force: None,
-            quit: false,
+            force_on_interrupt: None,
+            force: false,
+            signals: bit(Signal::Terminate) | bit(Signal::Interrupt),
         }
+    }
+
+    /// The signals that trigger the shutdown, in place of SIGTERM and SIGINT. What is left out does what it did before; name SIGTERM
+    /// and SIGINT as well if they shall go on triggering it.
+    ///
+    /// Windows has only Ctrl-C; there this changes nothing.
+    ///
+    /// ```no_run
+    /// # use lameduck::ShutdownHandle;
+    /// use lameduck::signal::{Listener, Signal};
+    ///
+    /// # fn listen(handle: &ShutdownHandle) -> std::io::Result<()> {
+    /// // The image has `STOPSIGNAL SIGUSR1`.
+    /// Listener::new()
+    ///     .signals(&[Signal::User1, Signal::Terminate, Signal::Interrupt])
+    ///     .listen(handle)
+    /// # }
+    /// ```
+    pub const fn signals(mut self, signals: &[Signal]) -> Self {
+        self.signals = 0;
+        let mut at = 0;
+        // A `const fn` has no iterators.
+        while at < signals.len() {
+            self.signals |= bit(signals[at]);
+            at += 1;
+        }
+        self
     }
 
     /// Whether a second SIGINT ends the process at once. By default it does when standard error is a terminal and the process is
     /// not PID 1: a container with a terminal (`tty: true`) may be sent its stop signal twice, and that may be SIGINT. Set it for
     /// an image that people run with `docker run -it`.
     pub const fn force_on_second_interrupt(mut self, force: bool) -> Self {
-        self.force = Some(force);
+        self.force_on_interrupt = Some(force);
+        self
+    }
+
+    /// Whether a second signal of any kind that is listened to ends the process at once, with
+    /// [`Report::EXIT_FORCED`](crate::Report::EXIT_FORCED), also as PID 1, and also when the runtime is wedged. Off by default.
+    ///
+    /// It is for a supervisor that escalates by a second SIGTERM, and for whoever stops services by hand. Where it cannot be known
+    /// that the second one is meant so, leave it off: a kubelet that is restarted sends the stop signal again, and Heroku may send more
+    /// than one SIGTERM. The first signal need not be the trigger, but it has to be a signal.
+    ///
+    /// Two of a kind that come before the first has been heard are one, as signals are (signal(7)).
+    pub const fn force_on_second_signal(mut self, force: bool) -> Self {
+        self.force = force;
         self
     }
 
     /// Whether SIGQUIT triggers the shutdown, too: nginx's and php-fpm's images have `STOPSIGNAL SIGQUIT`, and whoever takes
     /// their place is stopped with it. By default it does what it always does: the process dumps its core and is gone.
     ///
-    /// Windows has no such signal; there this changes nothing.
+    /// It adds SIGQUIT to [`signals`](Listener::signals), or takes it out. Windows has no such signal; there this changes nothing.
     pub const fn quit(mut self, quit: bool) -> Self {
-        self.quit = quit;
+        self.signals = match quit {
+            true => self.signals | bit(Signal::Quit),
+            false => self.signals & !bit(Signal::Quit),
+        };
         self
     }
 
@@ -121,7 +176,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// See [`listen`](listen()).
+    /// See [`listen`](listen()). No signal to listen to is an error of kind [`InvalidInput`](io::ErrorKind::InvalidInput).
     pub fn listen(self, handle: &ShutdownHandle) -> io::Result<()> {
         if handle.shared.progress.report().is_some() {
             return Err(io::Error::other(
@@ -133,14 +188,24 @@ impl Listener {
                 "the coordinator was dropped: a signal would begin no phase",
             ));
         }
+        let is_listened = |signal: &Signal| self.signals & bit(*signal) != 0;
+        let listened: Vec<Signal> = Signal::ALL.iter().copied().filter(is_listened).collect();
+        if listened.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "there is no signal to listen to",
+            ));
+        }
         let claim = Claim::take()?;
         let receiver = Receiver {
             shared: Arc::downgrade(&handle.shared),
-            force: self.force.unwrap_or_else(somebody_types),
+            force_on_interrupt: self.force_on_interrupt.unwrap_or_else(somebody_types),
+            force: self.force,
             interrupts: 0,
+            signals: 0,
         };
         // Dropped in this order: the thread is told to end, then the next one may listen.
-        let listening = (platform::listen(receiver, self.quit)?, claim);
+        let listening = (platform::listen(receiver, &listened)?, claim);
         watchdog::arm(handle)?;
         handle.shared.own_process();
         // Dropped uncalled with the coordinator. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
@@ -148,6 +213,10 @@ impl Listener {
         handle.shared.on_trigger(move |_| forget(listening));
         Ok(())
     }
+}
+
+const fn bit(signal: Signal) -> u8 {
+    1 << signal as u8
 }
 
 /// The first process of a PID namespace.
@@ -162,15 +231,18 @@ fn somebody_types() -> bool {
 /// What is done with the signals that come. It never logs: with standard error full it would hang, and miss the next one.
 struct Receiver {
     shared: Weak<Shared>,
+    force_on_interrupt: bool,
     force: bool,
     interrupts: u32,
+    signals: u32,
 }
 
 impl Receiver {
     /// Returns whether anybody heard it.
     fn receive(&mut self, signal: Signal) -> bool {
         self.interrupts += u32::from(signal == Signal::Interrupt);
-        if self.force && self.interrupts > 1 {
+        self.signals += 1;
+        if self.force_on_interrupt && self.interrupts > 1 || self.force && self.signals > 1 {
             signal_hook::low_level::exit(i32::from(Report::EXIT_FORCED));
         }
         let Some(shared) = self.shared.upgrade() else {

@@ -10,14 +10,8 @@ use super::defaults::{self, Defaults};
 use super::masks::{self, Masks};
 use crate::reason::Signal;
 
-const SIGNALS: [Signal; 3] = [Signal::Terminate, Signal::Interrupt, Signal::Quit];
-
 /// Starts the thread that waits for signals; it ends with what is returned.
-pub(super) fn listen(mut receiver: Receiver, quit: bool) -> io::Result<Close> {
-    let listened = match quit {
-        true => &SIGNALS[..],
-        false => &SIGNALS[..2],
-    };
+pub(super) fn listen(mut receiver: Receiver, listened: &[Signal]) -> io::Result<Close> {
     // Once it is listened to, no signal is ignored any more.
     let before = Masks::of_this_thread();
     let defaults = Defaults::of(listened, before)?;
@@ -46,7 +40,7 @@ pub(super) fn listen(mut receiver: Receiver, quit: bool) -> io::Result<Close> {
 
 fn named(number: i32) -> Signal {
     let named = |signal: &&Signal| i32::from(signal.number()) == number;
-    *SIGNALS.iter().find(named).unwrap_or(&Signal::Terminate)
+    *Signal::ALL.iter().find(named).unwrap_or(&Signal::Terminate)
 }
 
 // The defaults are back before the thread ends, so no signal comes in between.
@@ -60,5 +54,29 @@ struct CloseThread(Handle);
 impl Drop for CloseThread {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signal_hook::consts;
+
+    use super::*;
+
+    #[test]
+    fn signals_have_the_numbers_of_the_system() {
+        let numbers = [
+            consts::SIGTERM,
+            consts::SIGINT,
+            consts::SIGQUIT,
+            consts::SIGHUP,
+            consts::SIGUSR1,
+            consts::SIGUSR2,
+            consts::SIGWINCH,
+        ];
+        for (&signal, number) in Signal::ALL.iter().zip(numbers) {
+            assert_eq!(i32::from(signal.number()), number, "{signal}");
+            assert_eq!(named(number), signal);
+        }
     }
 }

@@ -10,8 +10,11 @@ use tokio::sync::oneshot;
 use super::Receiver;
 use crate::reason::Signal;
 
-/// Starts the thread that waits for Ctrl-C; it ends with what is returned.
-pub(super) fn listen(mut receiver: Receiver, _quit: bool) -> io::Result<oneshot::Sender<()>> {
+/// Starts the thread that waits for Ctrl-C, whatever is listened to elsewhere; it ends with what is returned.
+pub(super) fn listen(
+    mut receiver: Receiver,
+    _listened: &[Signal],
+) -> io::Result<oneshot::Sender<()>> {
     let (keep, mut closed) = oneshot::channel();
     // A runtime of its own: the application's may be wedged, or not there yet.
     let runtime = Builder::new_current_thread().build()?;
