@@ -263,6 +263,7 @@
 //! | say why | [`Reason`]; a failure of your own: [`Reason::failed`] |
 //! | follow a shutdown, in a status line or a metric | [`ShutdownHandle::progress`]; with curl: the answer of a [`Probe`](probe::Probe) |
 //! | say how long each phase may take | [`Plan`], [`PlanBuilder`] |
+//! | run elsewhere than on Kubernetes: Docker, ECS, Cloud Run, Fly.io, Nomad, Heroku, systemd | [`Plan::on`], [`Platform`] |
 //! | trigger at SIGTERM and SIGINT, and have a hard deadline | [`signal::listen`] |
 //! | trigger at other signals, or leave at once at a second one | [`signal::Listener`] |
 //! | serve HTTP/1 and HTTP/2 | [`bind`] and [`serve`]; [`Server`] has the settings |
@@ -312,7 +313,7 @@
 //!
 //! The repository has pages beside this documentation. `README.md` compares the layer with the server, and says what goes into
 //! the manifest. `docs/phases.md` has each phase in detail, and what bad input gets. `docs/kubernetes.md` has what a cluster does
-//! meanwhile, and what to set for it. `docs/migrating.md` has what to write instead of `axum::serve`, axum-server, tonic's `Server`
+//! meanwhile, and what to set for it. `docs/platforms.md` has a recipe for each other platform. `docs/migrating.md` has what to write instead of `axum::serve`, axum-server, tonic's `Server`
 //! and others. `docs/guarantees.md` lists what is promised, and the command that shows it.
 //! `docs/architecture.md` says how the crate is built. `examples/` is a course of eleven, and a rolling update to watch.
 //!
@@ -380,7 +381,7 @@ pub use integrations::grpc;
 pub use long_lived::{EventStreams, close_websocket, close_websocket_sink};
 pub use long_lived::{Moment, Told};
 pub use phase::Phase;
-pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError};
+pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError, Platform};
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub use process::signal;
@@ -480,4 +481,6 @@ mod pages {
     mod phases {}
     #[doc = include_str!("../docs/kubernetes.md")]
     mod kubernetes {}
+    #[doc = include_str!("../docs/platforms.md")]
+    mod platforms {}
 }

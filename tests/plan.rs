@@ -500,8 +500,17 @@ fn plan_comes_from_a_lookup_as_it_does_from_the_environment() {
     let plan = builder.unwrap().build().unwrap();
     assert_eq!((plan.pre_stop(), plan.budget()), (secs(5), secs(25)));
     assert!(plan.is_assumed());
+    let platforms = [
+        "KUBERNETES_SERVICE_HOST",
+        "ECS_CONTAINER_METADATA_URI_V4",
+        "K_SERVICE",
+        "CONTAINER_APP_NAME",
+        "FLY_APP_NAME",
+        "NOMAD_ALLOC_ID",
+        "DYNO",
+    ];
     for name in asked.into_inner() {
-        assert!(name.ends_with("_SECONDS") || name == "KUBERNETES_SERVICE_HOST");
+        assert!(name.ends_with("_SECONDS") || platforms.contains(&name.as_str()));
     }
 }
 
@@ -550,14 +559,16 @@ fn plan_comes_from_the_environment() {
 
     let told = printed_with(&[
         KUBERNETES,
-        ("TERMINATION_GRACE_PERIOD_SECONDS", "30"),
+        // So much that a CPU quota of this machine changes nothing.
+        ("TERMINATION_GRACE_PERIOD_SECONDS", "45"),
         ("PRE_STOP_SECONDS", "15"),
     ]);
-    assert!(told.contains("15 s from SIGTERM to SIGKILL"));
+    assert!(told.contains("30 s from SIGTERM to SIGKILL"));
     assert!(told.contains("    0.00 s     5.00 s  LameDuck"));
-    assert!(told.contains("   14.00 s    14.50 s  Exit"));
-    assert!(told.contains("grace period 30 s (TERMINATION_GRACE_PERIOD_SECONDS)"));
-    let cut = "; requests are cut 11.5 s after SIGTERM, or after 14 s if no hook of Release needs the time";
+    assert!(told.contains("   28.00 s    29.00 s  Exit"));
+    assert!(told.contains("grace period 45 s (TERMINATION_GRACE_PERIOD_SECONDS)"));
+    let cut =
+        "; requests are cut 23 s after SIGTERM, or after 28 s if no hook of Release needs the time";
     assert!(told.contains(cut));
     assert!(told.contains("assumed: false"));
     assert!(!told.contains("WARN"));
@@ -566,6 +577,11 @@ fn plan_comes_from_the_environment() {
     assert!(assumed.contains("30 s from SIGTERM to SIGKILL"));
     assert!(assumed.contains("assumed: true"));
     assert!(assumed.contains("WARN lameduck: the grace period is assumed to be 30 s"));
+
+    let fly = printed_with(&[("FLY_APP_NAME", "shop")]);
+    assert!(fly.contains("9 s from SIGTERM to SIGKILL"));
+    assert!(fly.contains("WARN lameduck: this is Fly.io (FLY_APP_NAME is set), which kills 5 s after its signal by default"));
+    assert!(fly.contains("`PlanBuilder::platform(Platform::Fly)`"));
 
     let local = printed_with(&[]);
     assert!(local.contains("9 s from SIGTERM to SIGKILL"));

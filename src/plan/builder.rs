@@ -8,10 +8,8 @@ use crate::phase::Phase;
 use super::setting::{LONGEST, Origin, Setting, parse, total};
 use super::{
     GRACE_PERIOD_VARIABLE, LAME_DUCK_VARIABLE, LeaveEarly, PRE_STOP_VARIABLE, Plan, PlanError,
+    Platform,
 };
-
-/// Set in every container that Kubernetes starts.
-pub(super) const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 
 /// What Kubernetes grants when the manifest says nothing.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
@@ -45,6 +43,7 @@ const QUOTED: usize = 60;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct PlanBuilder {
+    platform: Option<Platform>,
     grace_period: Option<Setting>,
     pre_stop: Option<Setting>,
     lame_duck: Option<Setting>,
@@ -58,6 +57,8 @@ pub struct PlanBuilder {
     long_spread: Option<Setting>,
     linger: Option<Setting>,
     leave_early: Option<LeaveEarly>,
+    /// The platform whose variable the environment holds.
+    seen: Option<Platform>,
     /// The environment was asked, and holds none of the variables.
     untold: bool,
 }
@@ -65,6 +66,7 @@ pub struct PlanBuilder {
 impl PlanBuilder {
     pub(super) const fn new() -> Self {
         PlanBuilder {
+            platform: None,
             grace_period: None,
             pre_stop: None,
             lame_duck: None,
@@ -78,8 +80,26 @@ impl PlanBuilder {
             long_spread: None,
             linger: None,
             leave_early: None,
+            seen: None,
             untold: false,
         }
+    }
+
+    /// The grace period that `platform` grants by default, and LameDuck as it is of use there: see the table of [`Platform`]. Every
+    /// number that is set, before or after this, stays as it is.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use lameduck::{Plan, Platform};
+    ///
+    /// // `kill_timeout = 60` in fly.toml.
+    /// let plan = Plan::builder().platform(Platform::Fly).grace_period(Duration::from_secs(60));
+    /// assert_eq!(plan.build()?.grace_period(), Duration::from_secs(60));
+    /// # Ok::<(), lameduck::PlanError>(())
+    /// ```
+    pub const fn platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
     }
 
     /// The grace period, `terminationGracePeriodSeconds` in the manifest: 30 s by default.
@@ -183,7 +203,9 @@ impl PlanBuilder {
     ///
     /// - inside Kubernetes (`KUBERNETES_SERVICE_HOST` is set), and anywhere when one of the variables or anything in code is
     ///   set, 30 s are [assumed](Plan::is_assumed). What was set stays as it is;
-    /// - elsewhere the plan is [`Plan::local`]: that is what `Plan::builder().env()?.build()` gives on a laptop.
+    /// - elsewhere the plan is [`Plan::local`]: that is what `Plan::builder().env()?.build()` gives on a laptop. Where a
+    ///   [`Platform`] is recognised by a variable of its own, the coordinator warns that it was not named: its grace period is never
+    ///   guessed.
     ///
     /// # Errors
     ///
@@ -195,7 +217,7 @@ impl PlanBuilder {
     /// [`env`](PlanBuilder::env) with variables from elsewhere: a configuration, or a test that must not change the
     /// environment of its process.
     ///
-    /// `lookup` is asked for the three variables of [`env`](PlanBuilder::env), and for `KUBERNETES_SERVICE_HOST`.
+    /// `lookup` is asked for the three variables of [`env`](PlanBuilder::env), and for those by which a [`Platform`] is recognised.
     ///
     /// ```
     /// use std::time::Duration;
@@ -227,7 +249,8 @@ impl PlanBuilder {
         }
 
         let told = grace_period.or(pre_stop).or(lame_duck).is_some();
-        self.untold = !told && lookup(KUBERNETES_VARIABLE).is_none();
+        self.seen = Platform::seen(&lookup);
+        self.untold = !told && self.seen != Some(Platform::Kubernetes);
         self.grace_period = grace_period.or(self.grace_period);
         if !self.untold {
             self.assume_a_grace_period();
@@ -269,18 +292,14 @@ impl PlanBuilder {
             }
         }
 
-        let grace_period = self
-            .grace_period
-            .unwrap_or(Setting::new(GRACE_PERIOD, Origin::Default));
+        let grace_period = self.grace_period_or_default();
+        let is_given = !matches!(grace_period.origin, Origin::Assumed | Origin::Local);
         let pre_stop = self
             .pre_stop
             .unwrap_or(Setting::new(Duration::ZERO, Origin::Default));
         let budget = budget(grace_period.value, pre_stop.value)?;
 
-        let lame_duck = or_derived(
-            self.lame_duck,
-            lame_duck(grace_period.value, pre_stop.value),
-        );
+        let lame_duck = self.lame_duck_or_default(grace_period.value, pre_stop.value);
         let release = or_derived(self.release, RELEASE.of(budget));
         let exit = or_derived(self.exit, EXIT.of(budget));
         let reserve = reserve(self.reserve, budget)?;
@@ -300,6 +319,7 @@ impl PlanBuilder {
             pre_stop,
             phases,
             reserve,
+            unnamed: self.seen.filter(|_| !is_given),
             spread: or_derived(
                 self.spread,
                 spread(grace_period.value, pre_stop.value, lame_duck),
@@ -337,11 +357,36 @@ impl PlanBuilder {
     /// The builder of a process that nobody told anything: on a laptop, or on a platform without variables of ours.
     fn where_nothing_is_told(mut self) -> Self {
         let numbers = self.settings().into_iter().any(|(_, set)| set.is_some());
-        if !numbers && self.long_phase.is_none() && self.leave_early.is_none() {
-            return PlanBuilder::local();
+        let others = self.platform.is_some() || self.long_phase.is_some();
+        if !numbers && !others && self.leave_early.is_none() {
+            return PlanBuilder {
+                seen: self.seen,
+                ..PlanBuilder::local()
+            };
         }
         self.assume_a_grace_period();
         self
+    }
+
+    /// What is only assumed gives way to a platform that was named.
+    fn grace_period_or_default(&self) -> Setting {
+        let named = self
+            .platform
+            .map(|platform| Setting::new(platform.grace_period(), Origin::Platform(platform)));
+        let set = self
+            .grace_period
+            .filter(|set| named.is_none() || set.origin != Origin::Assumed);
+        set.or(named)
+            .unwrap_or(Setting::new(GRACE_PERIOD, Origin::Default))
+    }
+
+    fn lame_duck_or_default(&self, grace_period: Duration, pre_stop: Duration) -> Setting {
+        let derived = lame_duck(grace_period, pre_stop);
+        let named = self.platform.and_then(|platform| {
+            let lame_duck = platform.lame_duck()?.min(derived);
+            Some(Setting::new(lame_duck, Origin::Platform(platform)))
+        });
+        or_derived(self.lame_duck.or(named), derived)
     }
 
     /// Not before it is certain that nobody has set one.

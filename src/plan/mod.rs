@@ -13,6 +13,7 @@ use self::setting::{Origin, Setting, decimal, human, total};
 mod builder;
 mod early;
 mod error;
+mod platform;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod tests;
 pub use self::builder::PlanBuilder;
 pub use self::early::LeaveEarly;
 pub use self::error::PlanError;
+pub use self::platform::Platform;
 
 // The names that are read from the environment.
 const GRACE_PERIOD_VARIABLE: &str = "TERMINATION_GRACE_PERIOD_SECONDS";
@@ -111,6 +113,8 @@ pub struct Plan {
     /// Indexed by [`Phase::index`]. With the reserve they add up to the budget, so no sum of them overflows.
     phases: [Setting; Phase::EACH.len()],
     reserve: Setting,
+    /// The platform that was recognised while nobody has given its grace period.
+    unnamed: Option<Platform>,
     spread: Setting,
     long_phase: Phase,
     long_spread: Setting,
@@ -143,6 +147,23 @@ impl Plan {
         PlanBuilder::local()
             .build()
             .expect("nine seconds hold the derived phases")
+    }
+
+    /// The plan that fits what `platform` does by default: `Plan::builder().platform(platform).build()`. It does not look at the
+    /// environment.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use lameduck::{Plan, Platform};
+    ///
+    /// assert_eq!(Plan::on(Platform::Nomad).budget(), Duration::from_secs(5));
+    /// ```
+    #[must_use]
+    pub fn on(platform: Platform) -> Plan {
+        Plan::builder()
+            .platform(platform)
+            .build()
+            .expect("each platform's time holds the derived phases")
     }
 
     /// A plan for tests of one's own shutdown: no wait but for work that is really there.
@@ -202,6 +223,19 @@ impl Plan {
     #[must_use]
     pub fn hard_deadline(&self) -> Duration {
         self.deadline(Phase::Exit) + LATEST_WATCHDOG.min(self.reserve.value / 2)
+    }
+
+    /// What to say of a platform whose grace period nobody has given.
+    pub(crate) fn unnamed(&self) -> Option<String> {
+        // Of Kubernetes the plan says that its number is assumed.
+        let platform = self.unnamed.filter(|it| *it != Platform::Kubernetes)?;
+        Some(format!(
+            "this is {platform} ({} is set), which kills {} after its signal by default, and the plan takes {}: nobody has given the \
+             grace period; set {GRACE_PERIOD_VARIABLE} to what it grants, or name it with `PlanBuilder::platform(Platform::{platform:?})`",
+            platform.variable().unwrap_or_default(),
+            human(platform.grace_period()),
+            human(self.grace_period()),
+        ))
     }
 
     /// The window, counted from `T0`, over which short connections are asked to close.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Platform;
+
 /// Ten years. A later deadline than this could not be added to every clock's now.
 pub(super) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -38,6 +40,7 @@ impl fmt::Display for Setting {
 pub(super) enum Origin {
     Set,
     Variable(&'static str),
+    Platform(Platform),
     Derived,
     Assumed,
     Local,
@@ -49,6 +52,7 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Origin::Set => "set",
             Origin::Variable(name) => name,
+            Origin::Platform(platform) => return write!(f, "default of {platform}"),
             Origin::Derived => "derived",
             Origin::Assumed => "assumed",
             Origin::Local => "local",

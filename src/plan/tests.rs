@@ -6,10 +6,10 @@ use std::time::Duration;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::builder::KUBERNETES_VARIABLE;
 use super::*;
 use crate::cases;
 
+const KUBERNETES_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 const KUBERNETES: (&str, &str) = (KUBERNETES_VARIABLE, "10.0.0.1");
 
 const fn secs(seconds: u64) -> Duration {
@@ -102,7 +102,8 @@ fn what_was_set_in_code_stays_outside_kubernetes_and_30_s_are_assumed() {
 
 #[test]
 fn plan_is_local_outside_kubernetes_only_when_code_has_set_nothing() {
-    let setters: [fn(PlanBuilder) -> PlanBuilder; 14] = [
+    let setters: [fn(PlanBuilder) -> PlanBuilder; 15] = [
+        |builder| builder.platform(Platform::Ecs),
         |builder| builder.grace_period(secs(30)),
         |builder| builder.pre_stop(secs(1)),
         |builder| builder.lame_duck(secs(1)),
@@ -385,6 +386,113 @@ fn summary_tells_default_assumed_and_local_apart() {
             .starts_with("grace period 9 s (local)")
     );
     assert!(Plan::local().summary().contains("LameDuck 0 s (local)"));
+}
+
+/// The variable of each platform that has one, but for Kubernetes.
+const PLATFORMS: [(&str, Platform); 6] = [
+    ("ECS_CONTAINER_METADATA_URI_V4", Platform::Ecs),
+    ("K_SERVICE", Platform::CloudRun),
+    ("CONTAINER_APP_NAME", Platform::ContainerApps),
+    ("FLY_APP_NAME", Platform::Fly),
+    ("NOMAD_ALLOC_ID", Platform::Nomad),
+    ("DYNO", Platform::Heroku),
+];
+
+#[test]
+fn platform_that_is_recognised_is_warned_of_and_never_guessed() {
+    for (variable, platform) in PLATFORMS {
+        let plan = plan_from(&[(variable, "x")]).unwrap();
+
+        assert_eq!(plan.summary(), Plan::local().summary());
+        let words = plan.unnamed().unwrap();
+        let start = format!("this is {platform} ({variable} is set), which kills ");
+        assert!(words.starts_with(&start), "{words}");
+        assert!(words.contains("the plan takes 9 s"), "{words}");
+        assert!(!words.contains("  "), "{words}");
+    }
+}
+
+#[test]
+fn platform_is_not_warned_of_when_a_number_was_given() {
+    for (variable, platform) in PLATFORMS {
+        let told = plan_from(&[(variable, "x"), (GRACE_PERIOD_VARIABLE, "20")]).unwrap();
+        let set = with_vars(Plan::builder().grace_period(secs(20)), &[(variable, "x")]);
+        let named = with_vars(Plan::builder().platform(platform), &[(variable, "x")]);
+        let named_after = with_vars(Plan::builder(), &[(variable, "x")]);
+        let named_after = named_after.map(|builder| builder.platform(platform));
+
+        for builder in [set, named, named_after] {
+            assert_eq!(builder.unwrap().build().unwrap().unnamed(), None);
+        }
+        assert_eq!(told.unnamed(), None);
+    }
+}
+
+#[test]
+fn platform_is_warned_of_when_only_others_are_set() {
+    let plan = plan_from(&[("FLY_APP_NAME", "x"), (LAME_DUCK_VARIABLE, "1")]).unwrap();
+
+    assert!(plan.is_assumed());
+    assert!(plan.unnamed().unwrap().contains("the plan takes 30 s"));
+}
+
+#[test]
+fn platform_on_top_of_kubernetes_is_kubernetes() {
+    let plan = plan_from(&[KUBERNETES, ("K_SERVICE", "x")]).unwrap();
+
+    assert!(plan.is_assumed());
+    assert_eq!(plan.unnamed(), None);
+}
+
+#[test]
+fn named_platform_gives_its_numbers_and_what_is_set_stays() {
+    let fly = Plan::on(Platform::Fly).summary();
+    assert!(
+        fly.starts_with("grace period 5 s (default of Fly.io), preStop 0 s (default), LameDuck 1.667 s (derived)"),
+        "{fly}"
+    );
+    let ecs = Plan::on(Platform::Ecs).summary();
+    assert!(
+        ecs.contains("LameDuck 5 s (default of Amazon ECS)"),
+        "{ecs}"
+    );
+    let docker = Plan::on(Platform::Docker);
+    assert_eq!(docker.duration(Phase::LameDuck), Duration::ZERO);
+
+    let vars = [(GRACE_PERIOD_VARIABLE, "60")];
+    for builder in [
+        with_vars(Plan::builder().platform(Platform::Fly), &vars).unwrap(),
+        with_vars(Plan::builder(), &vars)
+            .unwrap()
+            .platform(Platform::Fly),
+    ] {
+        assert_eq!(builder.build().unwrap().grace_period(), secs(60));
+    }
+    // In a pod, and where only another number is set, the named platform's is taken and nothing is assumed.
+    for vars in [KUBERNETES, (LAME_DUCK_VARIABLE, "1")] {
+        let plan = with_vars(Plan::builder().platform(Platform::Heroku), &[vars]);
+        let plan = plan.unwrap().build().unwrap();
+        assert_eq!((plan.grace_period(), plan.is_assumed()), (secs(30), false));
+    }
+}
+
+#[test]
+fn platforms_lame_duck_is_never_longer_than_the_derived_one() {
+    for seconds in 1..=60 {
+        for &platform in Platform::ALL {
+            let derived = Plan::builder().grace_period(secs(seconds)).build().unwrap();
+            let named = Plan::builder()
+                .grace_period(secs(seconds))
+                .platform(platform);
+            let named = named.build().unwrap();
+
+            let lame_duck = |plan: &Plan| plan.duration(Phase::LameDuck);
+            assert!(
+                lame_duck(&named) <= lame_duck(&derived),
+                "{platform} {seconds}"
+            );
+        }
+    }
 }
 
 const VARIABLES: [&str; 3] = [GRACE_PERIOD_VARIABLE, PRE_STOP_VARIABLE, LAME_DUCK_VARIABLE];

@@ -78,7 +78,8 @@ pub struct ShutdownCoordinator {
 
 impl ShutdownCoordinator {
     /// A coordinator with this plan. Logs the plan, where each of its numbers came from, and when requests are cut; warns when
-    /// the grace period is [assumed](Plan::is_assumed).
+    /// the grace period is [assumed](Plan::is_assumed), and when a [`Platform`](crate::Platform) is recognised whose grace period
+    /// nobody has given.
     ///
     /// It needs no runtime yet, and installs and starts nothing.
     #[must_use]
@@ -92,6 +93,9 @@ impl ShutdownCoordinator {
                  or to what another platform grants",
                 plan.grace_period().as_secs_f64()
             );
+        }
+        if let Some(unnamed) = plan.unnamed() {
+            tracing::warn!(target: "lameduck", "{unnamed}");
         }
         let handle = ShutdownHandle::new(plan);
         ShutdownCoordinator {

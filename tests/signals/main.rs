@@ -3,6 +3,7 @@
 #![cfg(all(feature = "hyper", feature = "signal"))]
 
 mod ends;
+mod platforms;
 #[path = "../process/mod.rs"]
 mod process;
 mod triggers;
@@ -46,6 +47,7 @@ fn scenario() {
     let code = triggers::scenario(&scenario)
         .or_else(|| watchdog::scenario(&scenario))
         .or_else(|| ends::scenario(&scenario))
+        .or_else(|| platforms::scenario(&scenario))
         .unwrap_or_else(|| panic!("no scenario {scenario:?}"));
     // `ExitCode` cannot be read, but it can be compared by what it prints.
     let code = (0..=u8::MAX)
