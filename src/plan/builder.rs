@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use crate::phase::Phase;
+use crate::process::cgroup::CpuQuota;
 
 use super::setting::{LONGEST, Origin, Setting, parse, total};
 use super::{
-    GRACE_PERIOD_VARIABLE, LAME_DUCK_VARIABLE, LeaveEarly, PRE_STOP_VARIABLE, Plan, PlanError,
-    Platform,
+    GRACE_PERIOD_VARIABLE, LAME_DUCK_VARIABLE, LATEST_WATCHDOG, LeaveEarly, PRE_STOP_VARIABLE,
+    Plan, PlanError, Platform,
 };
 
 /// What Kubernetes grants when the manifest says nothing.
@@ -57,6 +58,7 @@ pub struct PlanBuilder {
     long_spread: Option<Setting>,
     linger: Option<Setting>,
     leave_early: Option<LeaveEarly>,
+    cpu_quota: Option<CpuQuota>,
     /// The platform whose variable the environment holds.
     seen: Option<Platform>,
     /// The environment was asked, and holds none of the variables.
@@ -80,6 +82,7 @@ impl PlanBuilder {
             long_spread: None,
             linger: None,
             leave_early: None,
+            cpu_quota: None,
             seen: None,
             untold: false,
         }
@@ -188,7 +191,23 @@ impl PlanBuilder {
         self
     }
 
-    /// Reads the process environment.
+    /// The CPU quota under which the process runs: `time` of processor time in each `period`, for all of its threads together. By
+    /// default there is none; [`env`](PlanBuilder::env) reads that of the process's cgroup.
+    ///
+    /// Threads that use the quota up are all stopped until the next period, the watchdog among them. So the reserve that is derived
+    /// is widened, at the cost of Drain and Close, by half of their time at most: two periods, and the time in which the quota gives
+    /// 30 ms, lie between the watchdog and SIGKILL. That is 0.5 s with a tenth of a core and the usual period of 100 ms. A reserve that is
+    /// [set](PlanBuilder::reserve) stays as it is, and with a tenth of a core the usual one is long enough from a grace period of 30 s on.
+    /// A period of zero is no quota.
+    pub const fn cpu_quota(mut self, time: Duration, period: Duration) -> Self {
+        self.cpu_quota = match period.is_zero() {
+            true => None,
+            false => Some(CpuQuota { time, period }),
+        };
+        self
+    }
+
+    /// Reads the process environment, and the CPU quota of the process's cgroup (Linux, both versions of cgroups).
     ///
     /// | variable | sets |
     /// |---|---|
@@ -207,17 +226,23 @@ impl PlanBuilder {
     ///   [`Platform`] is recognised by a variable of its own, the coordinator warns that it was not named: its grace period is never
     ///   guessed.
     ///
+    /// A [CPU quota](PlanBuilder::cpu_quota) that is found takes the place of one that was set before. Of nested cgroups the smallest
+    /// counts. It is read once; a quota that is changed while the process runs is not seen.
+    ///
     /// # Errors
     ///
     /// [`PlanError::MalformedVariable`], [`PlanError::ZeroVariable`] and [`PlanError::VariableOutOfRange`].
     pub fn env(self) -> Result<Self, PlanError> {
-        self.env_from(|name| std::env::var_os(name))
+        let mut read = self.env_from(|name| std::env::var_os(name))?;
+        read.cpu_quota = CpuQuota::of_this_process().or(read.cpu_quota);
+        Ok(read)
     }
 
     /// [`env`](PlanBuilder::env) with variables from elsewhere: a configuration, or a test that must not change the
     /// environment of its process.
     ///
     /// `lookup` is asked for the three variables of [`env`](PlanBuilder::env), and for those by which a [`Platform`] is recognised.
+    /// No cgroup is looked at.
     ///
     /// ```
     /// use std::time::Duration;
@@ -304,6 +329,8 @@ impl PlanBuilder {
         let exit = or_derived(self.exit, EXIT.of(budget));
         let reserve = reserve(self.reserve, budget)?;
         let rest = self.rest(budget, &[lame_duck, release, exit, reserve])?;
+        let (reserve, late) = self.widened(reserve, rest);
+        let rest = self.rest(budget, &[lame_duck, release, exit, reserve])?;
         let (drain, close) = self.drain_and_close(rest);
 
         let phases = [lame_duck, drain, close, release, exit];
@@ -319,6 +346,8 @@ impl PlanBuilder {
             pre_stop,
             phases,
             reserve,
+            late,
+            cpu_quota: self.cpu_quota,
             unnamed: self.seen.filter(|_| !is_given),
             spread: or_derived(
                 self.spread,
@@ -360,6 +389,7 @@ impl PlanBuilder {
         let others = self.platform.is_some() || self.long_phase.is_some();
         if !numbers && !others && self.leave_early.is_none() {
             return PlanBuilder {
+                cpu_quota: self.cpu_quota,
                 seen: self.seen,
                 ..PlanBuilder::local()
             };
@@ -441,6 +471,23 @@ impl PlanBuilder {
         budget
             .checked_sub(planned)
             .ok_or(PlanError::TooLong { planned, budget })
+    }
+
+    /// The reserve with room for threads that a CPU quota stops, and how much of it that is. Drain and Close give at most one half of
+    /// what they have, so a plan that fits without a quota fits with one.
+    fn widened(&self, reserve: Setting, rest: Duration) -> (Setting, Duration) {
+        let (Some(quota), None) = (self.cpu_quota, self.reserve) else {
+            return (reserve, Duration::ZERO);
+        };
+        let before = LATEST_WATCHDOG.min(reserve.value / 2);
+        let spare = match (self.drain, self.close) {
+            (Some(_), Some(_)) => rest,
+            _ => rest / 2,
+        };
+        let wanted = before.saturating_add(quota.lateness());
+        let more = wanted.saturating_sub(reserve.value).min(spare);
+        let reserve = Setting::derived(reserve.value + more);
+        (reserve, quota.lateness().min(reserve.value - before))
     }
 
     fn drain_and_close(&self, rest: Duration) -> (Setting, Setting) {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::phase::Phase;
+use crate::process::cgroup::CpuQuota;
 
 use self::setting::{Origin, Setting, decimal, human, total};
 
@@ -73,8 +74,8 @@ const LATEST_WATCHDOG: Duration = Duration::from_millis(500);
 /// | Drain, Close | what is left of B, half each; if one is set, the other gets it all |
 /// | Release | the lesser of 5 s and B/6 |
 /// | Exit | the lesser of 1 s and B/30 |
-/// | reserve before SIGKILL | the lesser of 1 s and B/30, and whatever no phase takes; if it is set, at least the lesser of 50 ms and B/30 |
-/// | watchdog | half of the reserve after Exit, at most 500 ms after it |
+/// | reserve before SIGKILL | the lesser of 1 s and B/30, and whatever no phase takes; if it is set, at least the lesser of 50 ms and B/30; wider under a [CPU quota](PlanBuilder::cpu_quota) |
+/// | watchdog | half of the reserve after Exit, at most 500 ms after it; not later because of a CPU quota |
 /// | spread | the lesser of 5 s and half of LameDuck; a preStop does not shorten it while it fits into LameDuck |
 /// | phase in which long connections are told | Close |
 /// | long spread | half of Close; the whole of LameDuck or Drain, if that is their phase |
@@ -113,6 +114,9 @@ pub struct Plan {
     /// Indexed by [`Phase::index`]. With the reserve they add up to the budget, so no sum of them overflows.
     phases: [Setting; Phase::EACH.len()],
     reserve: Setting,
+    /// How late a CPU quota may make the process, as far as the reserve has room for it.
+    late: Duration,
+    cpu_quota: Option<CpuQuota>,
     /// The platform that was recognised while nobody has given its grace period.
     unnamed: Option<Platform>,
     spread: Setting,
@@ -219,10 +223,12 @@ impl Plan {
     }
 
     /// When the watchdog ends the process, counted from `T0`: halfway between Exit's deadline and SIGKILL, and 500 ms after
-    /// Exit's deadline at the latest.
+    /// Exit's deadline at the latest. What the reserve keeps for a [CPU quota](PlanBuilder::cpu_quota) lies behind it.
     #[must_use]
     pub fn hard_deadline(&self) -> Duration {
-        self.deadline(Phase::Exit) + LATEST_WATCHDOG.min(self.reserve.value / 2)
+        let reserve = self.reserve.value;
+        let latest = LATEST_WATCHDOG.min(reserve - self.late);
+        self.deadline(Phase::Exit) + latest.min(reserve / 2)
     }
 
     /// What to say of a platform whose grace period nobody has given.
@@ -236,6 +242,26 @@ impl Plan {
             human(platform.grace_period()),
             human(self.grace_period()),
         ))
+    }
+
+    /// What to say if a CPU quota leaves the watchdog too little time before SIGKILL: `found` is that of the process, which the plan
+    /// need not know.
+    #[cfg(feature = "signal")]
+    pub(crate) fn too_late_under(&self, found: Option<CpuQuota>) -> Option<String> {
+        let quota = self.cpu_quota.or(found)?;
+        let left = self.budget().saturating_sub(self.hard_deadline());
+        let advice = match self.cpu_quota {
+            Some(_) => "give it a longer grace period, or a longer reserve",
+            None => "`PlanBuilder::env` reads the quota, and widens the reserve",
+        };
+        (left < quota.lateness()).then(|| {
+            format!(
+                "the process has {quota}, and its plan leaves {} between the watchdog and SIGKILL: threads that use the quota up make it \
+                 {} late; {advice}",
+                human(left),
+                human(quota.lateness()),
+            )
+        })
     }
 
     /// The window, counted from `T0`, over which short connections are asked to close.
@@ -306,7 +332,12 @@ impl Plan {
             .map(|(name, setting)| format!("{name} {setting}"))
             .chain(early)
             .collect();
-        format!("{}; {}", words.join(", "), self.cut().join(", "))
+        let quota = self.cpu_quota.map(|quota| {
+            let left = human(self.budget().saturating_sub(self.hard_deadline()));
+            format!("{quota}: the watchdog acts {left} before SIGKILL")
+        });
+        let parts = [Some(words.join(", ")), quota, Some(self.cut().join(", "))];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
     /// When requests are cut. Close's deadline is later when no hook of Release has asked for its time by T0.

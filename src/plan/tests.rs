@@ -495,6 +495,154 @@ fn platforms_lame_duck_is_never_longer_than_the_derived_one() {
     }
 }
 
+const TENTH: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+const LATE_WITH_A_TENTH: Duration = Duration::from_millis(500);
+
+fn under_a_tenth(builder: PlanBuilder) -> Plan {
+    builder.cpu_quota(TENTH.0, TENTH.1).build().unwrap()
+}
+
+#[test]
+fn cpu_quota_keeps_its_lateness_between_the_watchdog_and_sigkill() {
+    for seconds in [3, 4, 5, 9, 10, 15, 26, 27, 30, 60] {
+        let builder = Plan::builder().grace_period(secs(seconds));
+        let (plain, tight) = (builder.clone().build().unwrap(), under_a_tenth(builder));
+
+        let left = |plan: &Plan| plan.budget() - plan.hard_deadline();
+        assert_eq!(
+            left(&tight),
+            left(&plain).max(LATE_WITH_A_TENTH),
+            "{seconds}"
+        );
+        // The watchdog comes as long after Exit as ever, and what is not Drain's or Close's keeps its time.
+        let after_exit = |plan: &Plan| plan.hard_deadline() - plan.deadline(Phase::Exit);
+        assert_eq!(after_exit(&tight), after_exit(&plain), "{seconds}");
+        for phase in [Phase::LameDuck, Phase::Release, Phase::Exit] {
+            assert_eq!(tight.duration(phase), plain.duration(phase), "{seconds}");
+        }
+    }
+}
+
+#[test]
+fn cpu_quota_takes_half_of_drain_and_close_at_most() {
+    let builder = Plan::builder().grace_period(secs(2));
+    let (plain, tight) = (builder.clone().build().unwrap(), under_a_tenth(builder));
+
+    let both = |plan: &Plan| plan.duration(Phase::Drain) + plan.duration(Phase::Close);
+    assert_eq!(both(&tight), both(&plain) - both(&plain) / 2);
+}
+
+#[test]
+fn cpu_quota_changes_nothing_from_30_s_on_and_no_reserve_that_is_set() {
+    for seconds in [30, 60, 300] {
+        let builder = Plan::builder().grace_period(secs(seconds));
+        let (plain, tight) = (builder.clone().build().unwrap(), under_a_tenth(builder));
+
+        assert_eq!(tight.hard_deadline(), plain.hard_deadline());
+        assert_eq!(
+            Phase::EACH.map(|it| tight.deadline(it)),
+            Phase::EACH.map(|it| plain.deadline(it))
+        );
+    }
+
+    let reserved = Plan::builder()
+        .grace_period(secs(5))
+        .reserve(Duration::from_millis(200));
+    let (plain, tight) = (reserved.clone().build().unwrap(), under_a_tenth(reserved));
+    assert_eq!(tight.hard_deadline(), plain.hard_deadline());
+    assert!(tight.summary().contains("reserve 0.2 s (set)"));
+}
+
+#[test]
+fn plan_that_fits_without_a_cpu_quota_fits_with_any() {
+    let likely = (0..40_000_u64).prop_map(Duration::from_millis);
+    let numbers = prop::collection::vec(option::weighted(0.4, likely), 6);
+    let periods = prop_oneof![0..2_000_u64, Just(u64::MAX)].prop_map(Duration::from_millis);
+    cases::check(1_000, (numbers, periods), |(numbers, period)| {
+        let setters = [
+            PlanBuilder::grace_period,
+            PlanBuilder::lame_duck,
+            PlanBuilder::drain,
+            PlanBuilder::close,
+            PlanBuilder::release,
+            PlanBuilder::reserve,
+        ];
+        let set = numbers.iter().zip(setters);
+        let builder = set.fold(Plan::builder(), |builder, (number, set)| match number {
+            Some(number) => set(builder, *number),
+            None => builder,
+        });
+        let Ok(plain) = builder.clone().build() else {
+            return;
+        };
+
+        let tight = builder
+            .cpu_quota(Duration::from_millis(1), period)
+            .build()
+            .unwrap();
+
+        assert!(
+            tight.deadline(Phase::Exit) <= tight.hard_deadline(),
+            "{tight}"
+        );
+        assert!(tight.hard_deadline() <= plain.hard_deadline(), "{tight}");
+        assert!(tight.budget() == plain.budget());
+    });
+}
+
+#[test]
+fn summary_says_what_the_cpu_quota_asks_for() {
+    let plan = under_a_tenth(Plan::builder().grace_period(secs(2)));
+
+    let summary = plan.summary();
+    assert!(summary.contains("reserve 0.5 s (derived)"), "{summary}");
+    assert!(
+        summary.contains("; a CPU quota of 10ms in each 100ms: the watchdog acts 0.467 s before SIGKILL; requests are cut "),
+        "{summary}"
+    );
+    assert!(!Plan::local().summary().contains("quota"));
+}
+
+#[test]
+fn local_plan_keeps_the_cpu_quota() {
+    let local = with_vars(Plan::builder().cpu_quota(TENTH.0, TENTH.1), &[]).unwrap();
+
+    let plan = local.build().unwrap();
+
+    assert_eq!(plan.grace_period(), secs(9));
+    assert_eq!(plan.budget() - plan.hard_deadline(), LATE_WITH_A_TENTH);
+}
+
+#[cfg(feature = "signal")]
+#[test]
+fn cpu_quota_that_the_plan_does_not_allow_for_is_told() {
+    let found = Some(CpuQuota {
+        time: TENTH.0,
+        period: TENTH.1,
+    });
+    let plain = Plan::builder().grace_period(secs(5));
+    let untold = plain
+        .clone()
+        .build()
+        .unwrap()
+        .too_late_under(found)
+        .unwrap();
+    assert!(
+        untold.contains("leaves 0.083 s between the watchdog and SIGKILL"),
+        "{untold}"
+    );
+    assert!(
+        untold.contains("`PlanBuilder::env` reads the quota"),
+        "{untold}"
+    );
+    let reserved = under_a_tenth(plain.clone().reserve(Duration::from_millis(200)));
+    assert!(reserved.too_late_under(None).is_some());
+
+    assert_eq!(under_a_tenth(plain.clone()).too_late_under(found), None);
+    assert_eq!(plain.build().unwrap().too_late_under(None), None);
+    assert_eq!(Plan::builder().build().unwrap().too_late_under(found), None);
+}
+
 const VARIABLES: [&str; 3] = [GRACE_PERIOD_VARIABLE, PRE_STOP_VARIABLE, LAME_DUCK_VARIABLE];
 
 /// What the documentation says: digits, perhaps a dot and digits, and white space around them.

@@ -56,6 +56,7 @@ use unix as platform;
 use windows as platform;
 
 use crate::handle::ShutdownHandle;
+use crate::process::cgroup::CpuQuota;
 use crate::process::watchdog;
 use crate::report::Report;
 use crate::shared::Shared;
@@ -207,6 +208,9 @@ impl Listener {
         // Dropped in this order: the thread is told to end, then the next one may listen.
         let listening = (platform::listen(receiver, &listened)?, claim);
         watchdog::arm(handle)?;
+        if let Some(late) = handle.plan().too_late_under(CpuQuota::of_this_process()) {
+            tracing::warn!(target: "lameduck", "{late}");
+        }
         handle.shared.own_process();
         // Dropped uncalled with the coordinator. Once the shutdown has begun it stays, as the watchdog does: a second SIGINT
         // is heard while `main` waits for blocking work, and a process that leaves has no thread to end first.
