@@ -6,6 +6,8 @@
 
 mod process;
 
+use std::sync::{Mutex, PoisonError};
+
 use process::Process;
 
 // Cases 5, 15, 16, 20, 66, 67, 73, 74, 75, 76, 84, 87, 89, and what else the list in the example's `abuse.rs` has.
@@ -15,7 +17,23 @@ fn a_process_is_gone_before_the_grace_period_is_over_whatever_holds_it_up() {
     assert_gone(&["--grace", "6", "--no-quota"]);
 }
 
+#[test]
+fn a_process_with_a_tenth_of_a_core_is_gone_before_the_shortest_grace_period_is_over() {
+    let quota = [
+        "quota",
+        "quota-blocked",
+        "quota-errors-full",
+        "quota-spinning",
+    ];
+    let only = quota.iter().flat_map(|fault| ["--only", fault]);
+    assert_gone(&only.chain(["--grace", "2"]).collect::<Vec<_>>());
+}
+
+/// One after the other: a process that spins takes the processor from the others.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn assert_gone(options: &[&str]) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let options = [options, &["--runs", "1", "--parallel", "4"]].concat();
 
     let ended = Process::example("fault_matrix", &options, &[]).wait();

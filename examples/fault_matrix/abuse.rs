@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use lameduck::{Phase, Plan};
 
-use crate::quota::Kind;
-
 /// How long a process is stopped.
 pub(crate) const STOPPED: Duration = Duration::from_secs(3);
 /// A stop that has to leave time begins so long before the last moment for it.
@@ -72,8 +70,6 @@ pub(crate) enum Built {
     SlowStart,
     /// and never will be.
     EndlessStart,
-    /// Its plan keeps more time between the watchdog and SIGKILL than is derived.
-    Reserve,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +120,8 @@ const CLEAN: &str = "clean: SIGTERM";
 /// The same in the log.
 const LOGGED_CLEAN: &str = "SIGTERM: clean";
 const WATCHDOG: &str = "ended by the watchdog (exit code 4)";
+/// In the plan's line of the log.
+const QUOTA: &str = "a CPU quota of 10ms in each 100ms";
 
 #[rustfmt::skip]
 const ALL: &[Abuse] = &[
@@ -166,11 +164,10 @@ const ALL: &[Abuse] = &[
     abuse("stopped", "stopped for 3 s, and continued in time", &[M(Stop)], &[0, 3], &["SIGTERM"]),
     abuse("stopped-beyond", "stopped for 3 s beyond the hard deadline, with a task that ignores its stop", &[B(IgnoresStop), M(StopBeyond)], &[3, 4], &[]),
     abuse("stopped-beyond-blocked", "the same with every worker blocked", &[N(BlockWorkers), M(StopBeyond)], &[4], &[]),
-    abuse("quota", "a tenth of a core", &[M(Quota)], &[0, 3], &["SIGTERM"]),
-    abuse("quota-blocked", "a tenth of a core and every worker blocked", &[M(Quota), N(BlockWorkers)], &[4], &[]),
+    abuse("quota", "a tenth of a core", &[M(Quota)], &[0, 3], &["SIGTERM", QUOTA]),
+    abuse("quota-blocked", "a tenth of a core and every worker blocked", &[M(Quota), N(BlockWorkers)], &[4], &[QUOTA]),
     abuse("quota-errors-full", "a tenth of a core and standard error full", &[M(Quota), N(FillErrors)], &[4], &[]),
-    abuse("quota-spinning", "a tenth of a core, all of it taken by workers that spin", &[M(Quota), N(SpinWorkers)], &[4], &[]),
-    abuse("quota-spinning-reserve", "the same with a reserve of 0.8 s", &[M(Quota), N(SpinWorkers), B(Reserve)], &[4], &[]),
+    abuse("quota-spinning", "a tenth of a core, all of it taken by workers that spin", &[M(Quota), N(SpinWorkers)], &[4], &[QUOTA]),
     abuse("repeated", "SIGTERM comes fifty times", &[M(Repeats)], &[0], &[CLEAN, "already shutting down"]),
 
     abuse("early", "SIGTERM comes before the server is ready", &[B(SlowStart), N(GoOn)], &[0], &[CLEAN]),
@@ -233,13 +230,6 @@ impl Abuse {
     /// It has a CPU quota.
     pub(crate) fn takes_the_processor_away(&self) -> bool {
         self.has(M(Quota))
-    }
-
-    /// The kernel lets none of its threads run for most of the time, and the derived reserve is not made for that.
-    pub(crate) fn starves(&self, quota: &Kind) -> bool {
-        // Who does nothing uses no quota up.
-        let is_idle = self.has(N(BlockWorkers)) && !quota.stops_the_idle();
-        self.has(M(Quota)) && !self.has(B(Reserve)) && !is_idle
     }
 
     /// When a stop begins, from SIGTERM: between these. `None`: there is none.

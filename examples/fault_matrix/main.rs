@@ -23,9 +23,8 @@
 //!
 //! **A process whose quota is used up** is stopped, too, again and again. With a tenth of a core its threads run for 10 of 100 ms
 //! at the most: so late it hears SIGTERM, so late its watchdog wakes, and so late it ends. Workers that spin use it up all the
-//! time, requests now and then. The derived reserve leaves the watchdog 17 ms for each second of the grace period, up to 500 ms;
-//! that is enough for this with 30 s, and not with 5 s. So `quota`, `quota-spinning` and `quota-errors-full` have to be gone within 500 ms
-//! of the hard deadline, and `quota-spinning-reserve`, whose plan keeps 0.8 s, before the grace period is over.
+//! time, requests now and then. The service starts in a cgroup with that quota, reads it, and its plan keeps 0.5 s between the
+//! watchdog and SIGKILL. Where no cgroup can be made it is stopped and continued by signals, and told of it.
 //!
 //! **A machine that is late itself** proves nothing about a process: with a grace period of 2 s there are 33 ms from the hard deadline to
 //! SIGKILL. On each core a thread of the parent does nothing but sleep, 2 ms at a time. A failed run in which one of them woke up later

@@ -32,7 +32,7 @@ impl Matrix {
     pub(crate) async fn play(args: &Args) -> Result<Self, String> {
         let quota = Arc::new(Kind::find());
         println!("a tenth of a core is given by {}\n", quota.name());
-        let planned = plan(args)?;
+        let planned = plan(args, &quota)?;
         let all = planned.len();
         let places = Arc::new(Semaphore::new(args.parallel as usize));
         let mut running = JoinSet::new();
@@ -69,7 +69,9 @@ impl Matrix {
     fn add(&mut self, (run, repeated): (Run, usize), all: usize) {
         self.repeated += repeated;
         for fault in run.faults() {
-            let Settings { abuse, grace, seed } = &run.settings;
+            let Settings {
+                abuse, grace, seed, ..
+            } = &run.settings;
             println!(
                 "FAILED {} in {grace:?} (seed {seed}): {fault}; it took {:?} and left with {:?}",
                 abuse.key, run.took, run.code
@@ -111,14 +113,19 @@ async fn run(
 }
 
 /// The runs, in turn: the same fault comes again only when all others have come.
-fn plan(args: &Args) -> Result<Vec<Settings>, String> {
+fn plan(args: &Args, quota: &Kind) -> Result<Vec<Settings>, String> {
     let mut random = Random::new(args.seed);
     let mut runs = Vec::new();
     for _ in 0..args.runs {
         for &abuse in &args.abuses {
             for &grace in &args.graces {
                 let seed = random.number();
-                let settings = Settings { abuse, grace, seed };
+                let settings = Settings {
+                    abuse,
+                    grace,
+                    seed,
+                    is_cycled: abuse.takes_the_processor_away() && quota.is_cycle(),
+                };
                 let plan = settings.plan().map_err(|error| error.to_string())?;
                 if Abuse::fits(abuse, &plan) {
                     runs.push(settings);

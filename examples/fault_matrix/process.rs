@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::abuse::{Deed, Now};
+use crate::quota::Group;
 use crate::service::Settings;
 
 /// How long a service may take to start, and to begin its fault, on a machine that is busy.
@@ -28,9 +29,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(settings: &Settings) -> Result<Self, String> {
+    /// In `group` from its first instruction on.
+    pub(crate) fn start(settings: &Settings, group: Option<&Group>) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut child = Command::new(program)
+        let mut command = match group {
+            Some(group) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", r#"echo $$ >"$0" && exec "$@""#]);
+                command.arg(group.members()).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let mut child = command
             .args(settings.to_args())
             // To look up its names in the symbols of a large program takes as long as a grace period.
             .env_remove("RUST_BACKTRACE")

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -10,17 +11,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-const PERIOD: Duration = Duration::from_millis(100);
-const SHARE: Duration = Duration::from_millis(10);
+pub(crate) const PERIOD: Duration = Duration::from_millis(100);
+pub(crate) const SHARE: Duration = Duration::from_millis(10);
 
 const V1: &str = "/sys/fs/cgroup/cpu";
 const V2: &str = "/sys/fs/cgroup";
-
-/// A process with little processor time, until this is dropped. It has to be gone by then.
-pub(crate) enum Quota {
-    Group { _group: Group },
-    DutyCycle(JoinHandle<()>),
-}
 
 /// How it can be had here.
 #[derive(Clone, Debug)]
@@ -52,9 +47,20 @@ impl Kind {
             .unwrap_or(Kind::DutyCycle)
     }
 
-    /// A group's quota is of use only to who needs it; a cycle stops everybody.
-    pub(crate) const fn stops_the_idle(&self) -> bool {
+    /// A cycle is seen by nobody, so a process has to be told of it.
+    pub(crate) const fn is_cycle(&self) -> bool {
         matches!(self, Kind::DutyCycle)
+    }
+
+    /// A group for a process to start in. `None` where none can be made.
+    pub(crate) fn group(&self) -> Result<Option<Group>, String> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        if self.is_cycle() {
+            return Ok(None);
+        }
+        let number = MADE.fetch_add(1, Ordering::Relaxed).to_string();
+        let group = Group::make(self, &number).map_err(|error| format!("a cgroup: {error}"))?;
+        Ok(Some(group))
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -66,24 +72,18 @@ impl Kind {
     }
 }
 
-impl Quota {
-    pub(crate) fn put(id: Pid, kind: &Kind) -> Result<Self, String> {
-        if let Kind::DutyCycle = kind {
-            return Ok(Quota::DutyCycle(tokio::spawn(cycle(id))));
-        }
-        let number = id.as_raw_nonzero().to_string();
-        let group = Group::make(kind, &number).map_err(|error| format!("a cgroup: {error}"))?;
-        let put = fs::write(group.0.join("cgroup.procs"), number);
-        put.map_err(|error| format!("a cgroup: {error}"))?;
-        Ok(Quota::Group { _group: group })
+/// A process that is stopped and continued, until this is dropped. It has to be gone by then.
+pub(crate) struct Cycle(JoinHandle<()>);
+
+impl Cycle {
+    pub(crate) fn begin(id: Pid) -> Self {
+        Cycle(tokio::spawn(cycle(id)))
     }
 }
 
-impl Drop for Quota {
+impl Drop for Cycle {
     fn drop(&mut self) {
-        if let Quota::DutyCycle(cycle) = self {
-            cycle.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -99,10 +99,15 @@ async fn cycle(id: Pid) {
     }
 }
 
-/// A directory of its own, removed at the end.
+/// A directory of its own, removed at the end. Its process has to be gone by then.
 pub(crate) struct Group(PathBuf);
 
 impl Group {
+    /// What a process writes its number to that moves into it.
+    pub(crate) fn members(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+
     fn make(kind: &Kind, name: &str) -> io::Result<Self> {
         let (parent, settings) = match kind {
             Kind::V1(parent) => (

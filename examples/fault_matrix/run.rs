@@ -11,7 +11,7 @@ use crate::abuse::{Abuse, Deed, Machine, Now, STOPPED};
 use crate::clients::Clients;
 use crate::lateness::Lateness;
 use crate::process::Process;
-use crate::quota::{Kind, Quota};
+use crate::quota::{Cycle, Kind};
 use crate::random::Random;
 use crate::service::Settings;
 
@@ -21,8 +21,6 @@ const LEAD: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(300));
 const MOMENT: u32 = 4;
 /// Who is continued beyond the hard deadline has to be gone so soon.
 const AT_ONCE: Duration = Duration::from_millis(250);
-/// Who has used up its quota has to be gone so soon after the hard deadline.
-const STARVED: Duration = Duration::from_millis(500);
 const REPEATS: u32 = 50;
 
 /// A run that is over.
@@ -31,7 +29,7 @@ pub(crate) struct Run {
     pub(crate) settings: Settings,
     /// From just before SIGTERM until it was waited for.
     pub(crate) took: Duration,
-    /// When it had to be gone: the grace period, but for a process that the kernel does not let run.
+    /// When it had to be gone: the grace period, but for a process that is continued beyond its hard deadline.
     pub(crate) limit: Duration,
     /// SIGKILL came before it had left.
     pub(crate) killed: bool,
@@ -49,7 +47,6 @@ struct Script {
     stop: Option<Duration>,
     /// Pauses before more SIGTERMs.
     repeats: Vec<Duration>,
-    starves: bool,
 }
 
 impl Run {
@@ -60,16 +57,18 @@ impl Run {
     ) -> Result<Self, String> {
         let plan = settings.plan().map_err(|error| error.to_string())?;
         let mut random = Random::new(settings.seed);
-        // Dropped after the process, also when this is not played to its end: see `Quota`.
-        let mut _quota = None;
-        let mut process = Process::start(&settings)?;
+        let has_quota = settings.abuse.has(Deed::Machine(Machine::Quota));
+        // Dropped after the process, also when this is not played to its end: see `Group`.
+        let group = match has_quota {
+            true => quota.group()?,
+            false => None,
+        };
+        let mut process = Process::start(&settings, group.as_ref())?;
         process.listening().await?;
         let _clients = prepare(settings.abuse, &mut process, &mut random).await?;
-        if settings.abuse.has(Deed::Machine(Machine::Quota)) {
-            _quota = Some(Quota::put(process.id(), quota)?);
-        }
+        let _cycle = (has_quota && group.is_none()).then(|| Cycle::begin(process.id()));
 
-        let script = Script::new(settings.abuse, &plan, quota, &mut random);
+        let script = Script::new(settings.abuse, &plan, &mut random);
         if settings.abuse.now().next().is_some() && script.now.is_none() {
             process.begin().await?;
         }
@@ -144,7 +143,7 @@ async fn prepare(
 }
 
 impl Script {
-    fn new(abuse: &Abuse, plan: &Plan, quota: &Kind, random: &mut Random) -> Self {
+    fn new(abuse: &Abuse, plan: &Plan, random: &mut Random) -> Self {
         let budget = plan.budget();
         // What makes it ready has to come after SIGTERM; anything else comes before it as often as after it.
         let has_moment = abuse.now().next().is_some();
@@ -155,7 +154,6 @@ impl Script {
         let pause = budget / MOMENT / REPEATS;
         let repeats = (1..REPEATS).filter(|_| repeats);
         Script {
-            starves: abuse.starves(quota),
             now: (has_moment && after).then_some(now),
             stop: stop.map(|(first, last)| random.between(first, last)),
             repeats: repeats
@@ -173,9 +171,6 @@ impl Script {
     ) -> Result<(Instant, bool), String> {
         let deadline = t0 + plan.hard_deadline();
         let mut limit = t0 + plan.budget();
-        if self.starves {
-            limit = limit.max(deadline + STARVED);
-        }
         if let Some(now) = self.now {
             sleep_until(t0 + now).await;
             process.begin().await?;

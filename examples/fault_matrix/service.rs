@@ -25,13 +25,12 @@ use tokio::time::sleep;
 
 use crate::abuse::{Abuse, Built, Deed};
 use crate::child::{self, Orders};
+use crate::quota;
 use crate::random::Random;
 
 const WORKERS: usize = 2;
 const ANYWHERE: &str = "127.0.0.1:0";
 const CONNECTIONS: u32 = 3;
-/// The most that fits into all grace periods.
-const RESERVE: Duration = Duration::from_millis(800);
 
 /// What it is started with.
 #[derive(Clone, Debug)]
@@ -39,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) abuse: &'static Abuse,
     pub(crate) grace: Duration,
     pub(crate) seed: u64,
+    /// Its quota is one that it cannot see.
+    pub(crate) is_cycled: bool,
 }
 
 impl Settings {
@@ -50,24 +51,32 @@ impl Settings {
             self.abuse.key.to_owned(),
             self.grace.as_secs().to_string(),
             self.seed.to_string(),
+            self.is_cycled.to_string(),
         ]
     }
 
     fn from_args(args: &[String]) -> Option<Self> {
-        let [abuse, grace, seed] = args else {
+        let [abuse, grace, seed, is_cycled] = args else {
             return None;
         };
         Some(Settings {
             abuse: Abuse::find(abuse)?,
             grace: Duration::from_secs(grace.parse().ok()?),
             seed: seed.parse().ok()?,
+            is_cycled: is_cycled.parse().ok()?,
         })
     }
 
+    /// Without a quota, as the parent reckons.
     pub(crate) fn plan(&self) -> Result<Plan, PlanError> {
-        let plan = Plan::builder().grace_period(self.grace);
-        match self.is_built(Built::Reserve) {
-            true => plan.reserve(RESERVE).build(),
+        Plan::builder().grace_period(self.grace).build()
+    }
+
+    /// With the quota that the service finds, or is told of.
+    fn own_plan(&self) -> Result<Plan, PlanError> {
+        let plan = Plan::builder().env()?.grace_period(self.grace);
+        match self.is_cycled {
+            true => plan.cpu_quota(quota::SHARE, quota::PERIOD).build(),
             false => plan.build(),
         }
     }
@@ -102,7 +111,7 @@ fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
 
 async fn run(settings: Settings, orders: Orders) -> Result<ExitCode, Box<dyn Error>> {
     let mut random = Random::new(settings.seed);
-    let shutdown = ShutdownCoordinator::new(settings.plan()?);
+    let shutdown = ShutdownCoordinator::new(settings.own_plan()?);
     let handle = shutdown.handle();
     lameduck::signal::listen(&handle)?;
     println!("listening");

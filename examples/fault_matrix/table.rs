@@ -28,7 +28,7 @@ pub(crate) fn announcement(args: &Args) -> String {
 
 pub(crate) const LEGEND: &str = "\
 Each cell: runs x longest time from SIGTERM to the exit, and its part of the time that there was. That is the grace period;
-but a process that is continued beyond its hard deadline has 250 ms from there, and one that uses up its quota has 500 ms from that deadline.
+but a process that is continued beyond its hard deadline has 250 ms from there.
 ";
 
 /// Each cell: how many runs, the longest time from SIGTERM to the exit, and its part of the time that there was.

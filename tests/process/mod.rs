@@ -4,7 +4,7 @@
 #![allow(dead_code, unreachable_pub, missing_debug_implementations)]
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, Once};
 use std::thread::{self, JoinHandle};
@@ -76,6 +76,16 @@ impl Process {
         command.args(options).arg(again.get_program());
         command.args(again.get_args()).env(SCENARIO, scenario);
         Some(Process::start(command, &[]))
+    }
+
+    /// Like [`scenario`](Process::scenario), in the cgroup that has this `cgroup.procs`.
+    pub fn scenario_in_a_group(test: &str, scenario: &str, members: &Path) -> Process {
+        let again = again(test, scenario);
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo $$ >"$0" && exec "$@""#]);
+        command.arg(members).arg(again.get_program());
+        command.args(again.get_args()).env(SCENARIO, scenario);
+        Process::start(command, &[])
     }
 
     /// Like [`scenario`](Process::scenario), with a listener as standard input.

@@ -6,6 +6,8 @@ mod ends;
 mod platforms;
 #[path = "../process/mod.rs"]
 mod process;
+#[cfg(target_os = "linux")]
+mod quota;
 mod triggers;
 mod watchdog;
 
@@ -48,11 +50,20 @@ fn scenario() {
         .or_else(|| watchdog::scenario(&scenario))
         .or_else(|| ends::scenario(&scenario))
         .or_else(|| platforms::scenario(&scenario))
+        .or_else(|| quota_scenario(&scenario))
         .unwrap_or_else(|| panic!("no scenario {scenario:?}"));
     // `ExitCode` cannot be read, but it can be compared by what it prints.
     let code = (0..=u8::MAX)
         .find(|&number| format!("{:?}", ExitCode::from(number)) == format!("{code:?}"));
     std::process::exit(i32::from(code.expect("a code is a byte")));
+}
+
+#[cfg(target_os = "linux")]
+use quota::scenario as quota_scenario;
+
+#[cfg(not(target_os = "linux"))]
+fn quota_scenario(_: &str) -> Option<ExitCode> {
+    None
 }
 
 fn runtime() -> tokio::runtime::Runtime {
