@@ -22,6 +22,7 @@ rollout: how many pods run at once while a Deployment is rolled out, as arithmet
   --grace SECONDS               instead of --terminate: what lameduck's plan for this grace period takes at most
   --lame-duck SECONDS           that plan's LameDuck; derived if not given
   --pre-stop SECONDS            what a preStop hook takes of that grace period (0)
+  --wait                        as if Deployments had podReplacementPolicy: TerminationComplete (KEP-5882)
   --connections-per-pod N       database connections that a pod's pool holds (10)
   --help                        this
 ";
@@ -51,6 +52,7 @@ impl Args {
             overhead: Duration::from_millis(800),
             min_ready: Duration::ZERO,
             terminate: Duration::from_secs(20),
+            waits: false,
         };
         while let Some(option) = given.next() {
             let mut value = || given.next().ok_or(format!("{option} wants a value"));
@@ -73,6 +75,7 @@ impl Args {
                 "--connections-per-pod" => {
                     connections_per_pod = number(&option, &value()?, 0, 10_000)?;
                 }
+                "--wait" => deployment.waits = true,
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("{option} is unknown; try --help")),
             }

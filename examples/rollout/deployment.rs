@@ -23,6 +23,9 @@ pub(crate) struct Deployment {
     pub(crate) min_ready: Duration,
     /// From a pod's deletion until it is gone.
     pub(crate) terminate: Duration,
+    /// Whether those that are terminating count (KEP-5882, `podReplacementPolicy: TerminationComplete`). No release of Kubernetes
+    /// has that.
+    pub(crate) waits: bool,
 }
 
 /// All pods of one moment.
@@ -193,10 +196,14 @@ impl Play {
         }
     }
 
-    /// Creates new pods. Those that are terminating do not count: that is how so many run at once.
+    /// Creates new pods. Those that are terminating do not count, unless they are waited for: that is how so many run at once.
     fn scale_up(&mut self) -> bool {
         let replicas = self.deployment.replicas;
-        let room = (replicas + self.limits.surge).saturating_sub(self.pods.counted());
+        let there = match self.deployment.waits {
+            true => self.pods.total(),
+            false => self.pods.counted(),
+        };
+        let room = (replicas + self.limits.surge).saturating_sub(there);
         let created = room.min(replicas - self.pods.new_pods());
         if created == 0 {
             return false;
@@ -254,7 +261,26 @@ mod tests {
             overhead: seconds(0.8),
             min_ready: Duration::ZERO,
             terminate: seconds(20.0),
+            waits: false,
         }
+    }
+
+    /// Not measured: what KEP-5882 says.
+    #[test]
+    fn rollout_that_waits_for_those_that_terminate_has_no_more_pods_than_the_surge_allows() {
+        let waits = |strategy| Deployment {
+            waits: true,
+            ..ten(strategy)
+        };
+
+        let one_more = waits(ONE_MORE).play();
+        assert_eq!(one_more.peak().pods.total(), 11);
+        assert_eq!(one_more.gone, seconds(228.0));
+        assert_eq!(one_more.fewest_serving(), 10);
+
+        let default = waits(DEFAULT).play();
+        assert_eq!(default.peak().pods.total(), 13);
+        assert_eq!(default.fewest_serving(), 8);
     }
 
     fn seconds(seconds: f64) -> Duration {

@@ -16,8 +16,9 @@ pub(crate) fn announcement(args: &Args) -> String {
     let limits = strategy.limits(replicas);
     let mut text = format!(
         "Pods to replace: {replicas}, with maxSurge / maxUnavailable {strategy}: \
-         at most {} without those that are terminating, at least {} available.\n",
+         at most {} {} those that are terminating, at least {} available.\n",
         replicas + limits.surge,
+        if deployment.waits { "with" } else { "without" },
         replicas - limits.unavailable
     );
     if deployment.unready > 0 {
