@@ -45,8 +45,9 @@ pub(crate) fn arm(handle: &ShutdownHandle) -> io::Result<()> {
                 hooks,
                 progress,
             };
-            say_last_words(witness, termination_log, patience(left));
-            signal_hook::low_level::exit(i32::from(Report::EXIT_WATCHDOG));
+            say_last_words(witness, termination_log);
+            thread::sleep(patience(left));
+            drop(End);
         })?;
     handle.shared.on_trigger(move |t0| {
         // The thread is there until it is told, so there is somebody to hear it.
@@ -72,13 +73,22 @@ fn patience(left: Duration) -> Duration {
     }
 }
 
-/// Says who was still running, to standard error and to the termination log, and waits for that no longer than `patience`.
-/// Either may block, so each is written by a thread of its own.
-fn say_last_words(witness: Witness, termination_log: Arc<TerminationLog>, patience: Duration) {
-    let (said, heard) = mpsc::channel::<()>();
+/// Ends the process when it is dropped.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        signal_hook::low_level::exit(i32::from(Report::EXIT_WATCHDOG));
+    }
+}
+
+/// Says who was still running, to standard error and to the termination log. Either may block, so each is written by a thread of its
+/// own. The one that is done last ends the process: where processor time is short, nobody waits until the watchdog has its turn.
+fn say_last_words(witness: Witness, termination_log: Arc<TerminationLog>) {
+    let said = Arc::new(End);
     let shared = witness.shared.upgrade();
     // Kept to the end: its last owner drops what the application gave to it, and that may block.
-    let kept = (said.clone(), shared.clone());
+    let kept = (Arc::clone(&said), shared.clone());
     let words = move || {
         let words = witness.last_words(shared.as_ref());
         let line = words.clone();
@@ -90,8 +100,6 @@ fn say_last_words(witness: Witness, termination_log: Arc<TerminationLog>, patien
         format!("lameduck: {words}\n")
     };
     standard_error::say(words, kept);
-    // Disconnected when both have been said.
-    let _ = heard.recv_timeout(patience);
 }
 
 /// What the watchdog knows of the shutdown.
