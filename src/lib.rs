@@ -292,6 +292,7 @@
 //! | serve a protocol of your own | of requests and answers: [`ConnectionGroup::watch_session`]; any other: [`ConnectionGroup::watch_raw`], [`ShutdownHandle::long_guard`] |
 //! | know how it went | [`Report`], [`Report::exit_code`]; its parts are in [`report`] |
 //! | set the exit codes | [`ExitPolicy`](report::ExitPolicy) |
+//! | run under systemd: ready, stop timeout, watchdog, sockets by name | `systemd::notify`, `systemd::Listeners` |
 //!
 //! # Features
 //!
@@ -307,6 +308,7 @@
 //! | `axum` | [`Moment`] and [`ShutdownHandle`] as arguments of axum's handlers |
 //! | `metrics` | phase, in flight, refused, cut and more, for the recorder of the crate `metrics` |
 //! | `serde` | `serde::Serialize` for [`Report`], all that is in it, and [`Plan`]; `Deserialize` for [`Phase`] and [`Signal`] |
+//! | `systemd` | what a service manager is told, and the listeners that it passes; on Unix; includes `net` |
 //! | `tonic` | `grpc::health`, gRPC's health service; needs Rust 1.88 |
 //!
 //! # More
@@ -469,6 +471,35 @@ pub mod server {
     #[cfg(feature = "hyper")]
     #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
     pub use crate::net::{terms::RequestNames, timeouts::Timeouts};
+}
+
+#[cfg(all(unix, feature = "systemd"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "systemd")))]
+pub mod systemd {
+    //! systemd, and whoever speaks its protocol: what it is told, and the listeners that it passes.
+    //!
+    //! [`notify`] tells the service manager when the service is ready, that it stops and for how long, and that its runtime runs.
+    //! [`Listeners`] are those that it passes, by name. Neither does anything in a process that no service manager has started.
+    //!
+    //! ```no_run
+    //! # #[cfg(all(feature = "hyper", feature = "signal"))]
+    //! # async fn example(app: axum::Router) -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
+    //! use lameduck::{Plan, ShutdownCoordinator};
+    //!
+    //! let mut passed = lameduck::systemd::Listeners::from_env()?;
+    //! let shutdown = ShutdownCoordinator::new(Plan::from_env()?);
+    //! let handle = shutdown.handle();
+    //! lameduck::signal::listen(&handle)?;
+    //! lameduck::systemd::notify(&handle)?;
+    //!
+    //! let listener = passed.tcp_or_bind("http", "0.0.0.0:3000").await?;
+    //! lameduck::serve(listener, app, &handle);
+    //! Ok(shutdown.run().await.exit_code()) // READY=1 when it begins, STOPPING=1 at the trigger
+    //! # }
+    //! ```
+
+    pub use crate::net::Listeners;
+    pub use crate::process::systemd::notify;
 }
 
 /// The examples of the pages compile.

@@ -83,8 +83,14 @@ impl Routing {
         self.readiness.send_replace(());
     }
 
-    /// Changes when somebody takes or drops a `NotReady`.
-    #[cfg(feature = "tonic")]
+    /// The coordinator runs: whoever waits for that to be ready should look.
+    #[cfg(all(unix, feature = "systemd"))]
+    pub(crate) fn look_again(&self) {
+        self.readiness.send_replace(());
+    }
+
+    /// Changes when somebody takes or drops a `NotReady`, and when the coordinator begins to run.
+    #[cfg(any(feature = "tonic", all(unix, feature = "systemd")))]
     pub(crate) fn readiness(&self) -> watch::Receiver<()> {
         self.readiness.subscribe()
     }

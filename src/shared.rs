@@ -163,7 +163,7 @@ impl Shared {
     }
 
     /// Calls back at T0; at once if that is past. Dropped uncalled with the coordinator.
-    #[cfg(feature = "signal")]
+    #[cfg(any(feature = "signal", all(unix, feature = "systemd")))]
     pub(crate) fn on_trigger(&self, call: impl FnOnce(std::time::Instant) + Send + 'static) {
         self.at_trigger.add(self.progress.triggers(), call);
     }

@@ -14,6 +14,7 @@
 //! - `carries` says whether what a connection carries is waited for, `requests` names it, `peer` its client, and `report` says what it
 //!   was doing.
 //! - `raw` is a connection of an accept loop of the user's that is not HTTP, `session` its requests and answers.
+//! - `passed` has the listeners that a service manager passed.
 //! - `lingering` is how the IO of a connection ends.
 
 pub(crate) mod accept;
@@ -33,6 +34,8 @@ pub(crate) mod lingering;
 pub(crate) mod listener;
 #[cfg(all(test, lameduck_loom))]
 mod model;
+#[cfg(all(unix, feature = "systemd"))]
+mod passed;
 mod peer;
 mod raw;
 mod report;
@@ -52,6 +55,8 @@ pub use accept_fn::accept_fn;
 pub use graceful::GracefulConnection;
 pub use group::ConnectionGroup;
 pub use listener::{Accept, bind};
+#[cfg(all(unix, feature = "systemd"))]
+pub use passed::Listeners;
 pub use raw::Raw;
 pub use session::Session;
 pub use socket::TcpKeepalive;

@@ -151,7 +151,7 @@ impl Progress {
         self.run_called.store(true, Ordering::Release);
     }
 
-    #[cfg(feature = "signal")]
+    #[cfg(any(feature = "signal", all(unix, feature = "systemd")))]
     pub(crate) fn is_run_called(&self) -> bool {
         self.run_called.load(Ordering::Acquire)
     }

@@ -152,7 +152,7 @@ impl Triggers {
 
 impl Calls {
     /// Calls back at T0; at once if that is past. Dropped uncalled with the coordinator.
-    #[cfg(feature = "signal")]
+    #[cfg(any(feature = "signal", all(unix, feature = "systemd")))]
     pub(crate) fn add(
         &self,
         triggers: &Triggers,

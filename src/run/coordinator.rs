@@ -224,6 +224,8 @@ impl ShutdownCoordinator {
     async fn sequence(self) -> Arc<Report> {
         let shared = &self.handle.shared;
         shared.progress.run_is_called();
+        #[cfg(all(unix, feature = "systemd"))]
+        shared.routing.look_again();
         let mut history = History::default();
         let (trigger, t0) = tokio::select! {
             biased;
