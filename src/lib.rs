@@ -293,6 +293,7 @@
 //! | know how it went | [`Report`], [`Report::exit_code`]; its parts are in [`report`] |
 //! | set the exit codes | [`ExitPolicy`](report::ExitPolicy) |
 //! | run under systemd: ready, stop timeout, watchdog, sockets by name | `systemd::notify`, `systemd::Listeners` |
+//! | replace the program without losing a connection, on one host | `restart::Restart`; under systemd a socket unit, with `systemd::Listeners` |
 //!
 //! # Features
 //!
@@ -309,15 +310,17 @@
 //! | `metrics` | phase, in flight, refused, cut and more, for the recorder of the crate `metrics` |
 //! | `serde` | `serde::Serialize` for [`Report`], all that is in it, and [`Plan`]; `Deserialize` for [`Phase`] and [`Signal`] |
 //! | `systemd` | what a service manager is told, and the listeners that it passes; on Unix; includes `net` |
+//! | `restart` | `restart::Restart`: a successor that takes over the listeners; on Unix; includes `systemd` |
 //! | `tonic` | `grpc::health`, gRPC's health service; needs Rust 1.88 |
 //!
 //! # More
 //!
 //! The repository has pages beside this documentation. `README.md` compares the layer with the server, and says what goes into
 //! the manifest. `docs/phases.md` has each phase in detail, and what bad input gets. `docs/kubernetes.md` has what a cluster does
-//! meanwhile, and what to set for it. `docs/platforms.md` has a recipe for each other platform. `docs/migrating.md` has what to write instead of `axum::serve`, axum-server, tonic's `Server`
-//! and others. `docs/guarantees.md` lists what is promised, and the command that shows it.
-//! `docs/architecture.md` says how the crate is built. `examples/` is a course of eleven, and a rolling update to watch.
+//! meanwhile, and what to set for it. `docs/platforms.md` has a recipe for each other platform, and `docs/systemd.md` has systemd's
+//! units and messages, and a restart on one host. `docs/migrating.md` has what to write instead of `axum::serve`, axum-server,
+//! tonic's `Server` and others. `docs/guarantees.md` lists what is promised, and the command that shows it.
+//! `docs/architecture.md` says how the crate is built. `examples/` is a course of twelve, and a rolling update to watch.
 //!
 //! [`ConnectionGroup`]: server::ConnectionGroup
 //! [`ConnectionGroup::watch_raw`]: server::ConnectionGroup::watch_raw
@@ -384,6 +387,9 @@ pub use long_lived::{EventStreams, close_websocket, close_websocket_sink};
 pub use long_lived::{Moment, Told};
 pub use phase::Phase;
 pub use plan::{LeaveEarly, Plan, PlanBuilder, PlanError, Platform};
+#[cfg(all(unix, feature = "restart"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "restart")))]
+pub use process::restart;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub use process::signal;
@@ -497,6 +503,8 @@ pub mod systemd {
     //! Ok(shutdown.run().await.exit_code()) // READY=1 when it begins, STOPPING=1 at the trigger
     //! # }
     //! ```
+    //!
+    //! `docs/systemd.md` has the unit files, and what systemd makes of what it is told.
 
     pub use crate::net::Listeners;
     pub use crate::process::systemd::notify;

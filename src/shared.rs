@@ -150,10 +150,29 @@ impl Shared {
     }
 
     pub(crate) fn trigger(&self, reason: Reason) -> bool {
-        let is_first = self
-            .progress
-            .triggers()
-            .pull(reason, || self.facts(), &self.at_trigger);
+        self.trigger_with(reason, || self.facts())
+    }
+
+    /// Triggers the shutdown because another process accepts from our listeners: routing has nothing to notice, and from now on
+    /// what is in their queues is the other's.
+    #[cfg(all(unix, feature = "restart"))]
+    pub(crate) fn hand_over(&self, reason: Reason) -> bool {
+        let facts = || Facts {
+            routed: false,
+            ..self.facts()
+        };
+        let is_first = self.trigger_with(reason, facts);
+        if is_first {
+            // First: from the other one on, their probes say that nobody listens here.
+            self.progress.close_admin().cancel();
+            self.progress.close_listeners().cancel();
+        }
+        is_first
+    }
+
+    fn trigger_with(&self, reason: Reason, facts: impl FnOnce() -> Facts) -> bool {
+        let triggers = self.progress.triggers();
+        let is_first = triggers.pull(reason, facts, &self.at_trigger);
         // Also by a later one: whoever was first may not have come so far.
         self.progress.begin();
         if is_first {

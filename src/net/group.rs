@@ -413,7 +413,7 @@ impl Group {
         let shared = &self.handle.shared;
         match self.counted {
             true => shared.progress.close_listeners(),
-            false => shared.progress.over(),
+            false => shared.progress.close_admin(),
         }
     }
 

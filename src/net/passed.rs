@@ -12,7 +12,8 @@ use super::listener::bind;
 /// What sd_listen_fds_with_names(3) calls a descriptor if the service manager gives no names.
 const UNNAMED: &str = "unknown";
 
-/// The listeners that this process was started with, by name: those of systemd's socket units.
+/// The listeners that this process was started with, by name: those of systemd's socket units, or of the process before it
+/// ([`restart`](crate::restart)).
 ///
 /// A socket unit's listeners have the name that its `FileDescriptorName=` says, by default the unit's: `notes.socket`. A name may
 /// stand for several; they are taken one by one, in their order.
@@ -20,7 +21,7 @@ const UNNAMED: &str = "unknown";
 /// ```no_run
 /// # async fn example(handle: lameduck::ShutdownHandle) -> std::io::Result<()> {
 /// let mut passed = lameduck::systemd::Listeners::from_env()?;
-/// // Passed under systemd, bound when the program is started by hand.
+/// // Passed under systemd and in a restart, bound when the program is started by hand.
 /// let listener = passed.tcp_or_bind("http", "0.0.0.0:3000").await?;
 /// # Ok(())
 /// # }

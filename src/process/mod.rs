@@ -6,8 +6,11 @@
 //! - `termination_log` says to Kubernetes how it ended.
 //! - `standard_error` says it to whoever reads that.
 //! - `systemd` tells a service manager how the service is doing.
+//! - `restart` starts a successor that takes over.
 
 pub(crate) mod cgroup;
+#[cfg(all(unix, feature = "restart"))]
+pub mod restart;
 #[cfg(feature = "signal")]
 pub mod signal;
 pub(crate) mod standard_error;

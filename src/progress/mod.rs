@@ -29,6 +29,7 @@ pub(crate) struct Progress {
     triggers: Triggers,
     phases: [Begun; Phase::EACH.len()],
     close_listeners: CancellationToken,
+    close_admin: CancellationToken,
     over: CancellationToken,
     report: OnceLock<Arc<Report>>,
     /// Changed after everything else, whenever the stage moves.
@@ -55,6 +56,7 @@ impl Progress {
             triggers: Triggers::default(),
             phases: Default::default(),
             close_listeners: CancellationToken::new(),
+            close_admin: CancellationToken::new(),
             over: CancellationToken::new(),
             report: OnceLock::new(),
             moved: Sender::new(0),
@@ -110,6 +112,7 @@ impl Progress {
         self.stage.set(FINISHED);
         tell();
         self.moved.send_replace(FINISHED);
+        self.close_admin.cancel();
         self.over.cancel();
     }
 
@@ -129,6 +132,12 @@ impl Progress {
     /// Cancelled when it is time to empty and close the listeners.
     pub(crate) const fn close_listeners(&self) -> &CancellationToken {
         &self.close_listeners
+    }
+
+    /// Cancelled when it is time to close those of admin servers, which stay to the end.
+    #[cfg(feature = "net")]
+    pub(crate) const fn close_admin(&self) -> &CancellationToken {
+        &self.close_admin
     }
 
     /// Cancelled when the last phase is over: what stays to the end may go.
