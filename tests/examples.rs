@@ -512,6 +512,28 @@ async fn long_connections_are_all_told_and_none_is_cut() {
     assert!(report.contains("3 told to end, 0 cut"), "{report}");
 }
 
+#[cfg(feature = "restart")]
+#[test]
+fn restart_hands_over_to_a_successor_at_sighup() {
+    let mut old = Process::example("restart", &[ANYWHERE], SHORT);
+    let line = old.line();
+    let (first, address) = (word_after(&line, "process"), word_after(&line, "on"));
+    let before = ask(&address, "GET /", "");
+
+    old.signal("HUP");
+    let second = word_after(&old.line_with("process"), "process");
+    while !ask(&address, "GET /", "").ends_with(&format!("process {second}\n")) {}
+    old.wait_for_log("the successor has taken over");
+    let killed = std::process::Command::new("kill").arg(&second).status();
+    let ended = old.wait();
+
+    assert!(killed.expect("kill is there").success());
+    assert!(before.ends_with(&format!("process {first}\n")), "{before}");
+    let handed_over = format!("clean: requested: process {second} has taken over");
+    assert!(ended.stdout.contains(&handed_over), "{}", ended.stdout);
+    assert!(ended.stdout.contains("clean: SIGTERM"), "{}", ended.stdout);
+}
+
 /// Sends SIGTERM and returns what the example printed, once it has left cleanly.
 fn stop(process: Process) -> String {
     process.signal("TERM");

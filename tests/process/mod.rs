@@ -114,7 +114,8 @@ impl Process {
     ) -> Process {
         let again = again(test, scenario);
         let mut command = Command::new("sh");
-        let pass = r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
+        let pass =
+            r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0" "$@""#;
         command.args(["-c", pass]).arg(again.get_program());
         command.args(again.get_args()).env(SCENARIO, scenario);
         Process::collect(Process::spawn_with(
@@ -208,6 +209,12 @@ impl Process {
             "LAME_DUCK_SECONDS",
             "KUBERNETES_SERVICE_HOST",
             "RUST_LOG",
+            "NOTIFY_SOCKET",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
         ] {
             command.env_remove(variable);
         }
