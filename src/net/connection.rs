@@ -69,6 +69,8 @@ pub(crate) struct Connection {
 pub(crate) struct Life {
     pub(crate) exit: Exit,
     pub(crate) requests: Requests,
+    /// How many of those in flight have lost their task: they are lost with the connection.
+    abandoned: u32,
     pub(super) carries: Carries,
     pub(crate) peer: Peer,
 }
@@ -160,6 +162,7 @@ impl Connection {
             life: Mutex::new(Life {
                 exit: Exit::new(since).with_age(age),
                 requests: Requests::default(),
+                abandoned: 0,
                 carries: Carries::new(ticket),
                 peer,
             }),
@@ -460,7 +463,15 @@ impl Connection {
         }
     }
 
-    /// The task that drove it was dropped before it was over: its runtime went away.
+    /// The task of a request was dropped before it was over: the runtime goes away, and the connection with it. The request stays in
+    /// flight until then: whatever is still sent on the connection, its answer is not.
+    #[cfg(feature = "hyper")]
+    #[cold]
+    pub(crate) fn abandon_request(&self) {
+        self.life().abandoned += 1;
+    }
+
+    /// The task that drove it, or that of one of its requests, was dropped before it was over: its runtime went away.
     #[cold]
     pub(crate) fn abandoned(&self) {
         let lost = {
@@ -515,7 +526,11 @@ impl Connection {
         }
         let (lost, upgraded) = {
             let life = self.life();
-            let in_flight = if in_flight_too { life.in_flight() } else { 0 };
+            let in_flight = match in_flight_too {
+                true => life.in_flight(),
+                // Those that are not abandoned are counted by their tickets.
+                false => life.abandoned,
+            };
             (life.unfinished() + in_flight, life.exit.upgraded())
         };
         if self.cut.cut() {
@@ -555,8 +570,13 @@ impl Drop for Connection {
         let life = self.life.get_mut();
         let life = life.unwrap_or_else(PoisonError::into_inner);
         let ticket = life.carries.take_ticket();
+        let abandoned = life.abandoned > 0;
         if life.exit.has_age() {
             shared.ages.remove(self.lot);
+        }
+        // Its own task may have come to its end, though not those of its requests.
+        if abandoned && !self.cut.is_cut() {
+            self.abandoned();
         }
         if self.cut.end() && self.is_counted() && !self.handle.tracker.is_serving() {
             shared.connections.closed.fetch_add(1, Ordering::Relaxed);

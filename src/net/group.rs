@@ -498,6 +498,28 @@ mod tests {
     use super::*;
     use crate::{Plan, ShutdownCoordinator};
 
+    #[cfg(feature = "hyper")]
+    #[test]
+    fn connection_that_ends_by_itself_behind_a_request_without_its_task_is_cut() {
+        use crate::net::requests::Framing;
+        use crate::sync::atomic::Ordering;
+
+        let shutdown = ShutdownCoordinator::new(Plan::immediate());
+        let handle = shutdown.handle();
+        let group = Group::new(&handle, true, Terms::default());
+        let connection = group.open("a peer").expect("nothing is over");
+        handle.shutdown("the test says so");
+
+        connection.begin(None, Framing::Empty);
+        connection.abandon_request();
+        drop(connection);
+
+        let counts = &handle.shared.connections;
+        assert_eq!(counts.closed.load(Ordering::Relaxed), 0);
+        assert_eq!(counts.cut.load(Ordering::Relaxed), 1);
+        assert_eq!(counts.cut_unfinished.load(Ordering::Relaxed), 1);
+    }
+
     #[test]
     fn gauge_is_free_for_the_next_coordinator_when_a_connection_had_the_last_handle() {
         let shutdown = ShutdownCoordinator::new(Plan::immediate());

@@ -1,13 +1,20 @@
 //! Servers in a runtime of their own, and runtimes that go away.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use lameduck::server::Accept;
 use lameduck::{Phase, Plan, Reason, Server, ShutdownHandle};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::sleep;
 
 use crate::frames::*;
@@ -16,9 +23,13 @@ use crate::support::*;
 
 /// Both kinds of runtime.
 fn runtimes() -> [Runtime; 2] {
-    let mut one = Builder::new_current_thread();
+    let one = Builder::new_current_thread().enable_all().build();
+    [one.unwrap(), two_workers()]
+}
+
+fn two_workers() -> Runtime {
     let mut many = Builder::new_multi_thread();
-    [&mut one, many.worker_threads(2)].map(|builder| builder.enable_all().build().unwrap())
+    many.worker_threads(2).enable_all().build().unwrap()
 }
 
 fn listen() -> (std::net::TcpListener, SocketAddr) {
@@ -56,16 +67,27 @@ fn serve_until(
     handle: &ShutdownHandle,
 ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let (listener, address) = listen();
+    let listener = || tokio::net::TcpListener::from_std(listener).unwrap();
+    let (go, thread) = serve_from_until(listener, runtime, app, handle);
+    (address, go, thread)
+}
+
+/// The same, from a listener that is made in the runtime.
+fn serve_from_until<L: Accept>(
+    listener: impl FnOnce() -> L + Send + 'static,
+    runtime: Runtime,
+    app: Router,
+    handle: &ShutdownHandle,
+) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let (go, gone) = oneshot::channel();
     let handle = handle.clone();
     let thread = std::thread::spawn(move || {
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let _serving = Server::new(&handle).name("api").serve(listener, app);
+            let _serving = Server::new(&handle).name("api").serve(listener(), app);
             let _ = gone.await;
         });
     });
-    (address, go, thread)
+    (go, thread)
 }
 
 async fn connect(address: SocketAddr, handle: &ShutdownHandle) -> Client {
@@ -244,6 +266,120 @@ async fn over_http2_a_request_whose_runtime_goes_away_is_cut_and_counted() {
         assert_eq!((report.traffic.served, report.cut), (0, 1), "{report}");
         assert_eq!((report.connections.closed, report.connections.cut), (0, 1));
     }
+}
+
+/// Pipes whose next read can be held up, on the thread that polls the connection.
+struct Held(Pipes, Arc<Hold>);
+
+struct Hold {
+    asked: AtomicBool,
+    holds: Semaphore,
+    handle: ShutdownHandle,
+}
+
+impl Hold {
+    fn new(handle: &ShutdownHandle) -> Arc<Self> {
+        Arc::new(Hold {
+            asked: AtomicBool::new(false),
+            holds: Semaphore::new(0),
+            handle: handle.clone(),
+        })
+    }
+
+    /// Holds up the one who reads next, until no request is in flight any more.
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    async fn holds(&self) {
+        soon(self.holds.acquire()).await.unwrap().forget();
+    }
+
+    fn pass(&self) {
+        if self.asked.swap(false, Ordering::Relaxed) {
+            self.holds.add_permits(1);
+            let since = Instant::now();
+            while self.handle.in_flight() > 0 && since.elapsed() < seconds(60) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Accept for Held {
+    type Io = HeldIo;
+    type Peer = &'static str;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(HeldIo, Self::Peer)>> {
+        let accepted = self.0.poll_accept(cx);
+        accepted.map_ok(|(pipe, peer)| (HeldIo(pipe, Arc::clone(&self.1)), peer))
+    }
+
+    fn close(self) -> Vec<(HeldIo, Self::Peer)> {
+        let rest = self.0.close().into_iter();
+        rest.map(|(pipe, peer)| (HeldIo(pipe, Arc::clone(&self.1)), peer))
+            .collect()
+    }
+}
+
+struct HeldIo(DuplexStream, Arc<Hold>);
+
+impl AsyncRead for HeldIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.1.pass();
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for HeldIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+// One worker drops the request's task while the other one polls the connection's, which then sends the stream's reset.
+#[tokio::test]
+async fn over_http2_a_request_whose_task_goes_before_its_connections_is_cut_and_counted() {
+    let gate = Gate::new();
+    let (shutdown, handle) = exact(Plan::immediate());
+    let hold = Hold::new(&handle);
+    let (door, pipes) = pipes();
+    let listener = Held(pipes, Arc::clone(&hold));
+    let (go, thread) = serve_from_until(|| listener, two_workers(), gated(&gate), &handle);
+    let mut client = door.http2().await;
+    client.0.send(GET).await;
+    gate.entered().await;
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::Drain).await;
+    hold.ask();
+    client.0.send(frame(PING, 0, 0, &[0; 8])).await;
+    hold.holds().await;
+    go.send(()).unwrap();
+    join(thread).await;
+    let report = soon(run).await.unwrap();
+
+    let rest = client.0.end().await.unwrap();
+    assert!(frames(&rest).iter().any(|it| it.kind == RST_STREAM));
+    assert!(!report.is_clean(), "{report}");
+    assert_eq!((report.traffic.served, report.cut), (0, 1), "{report}");
+    assert_eq!((report.connections.closed, report.connections.cut), (0, 1));
 }
 
 #[tokio::test]

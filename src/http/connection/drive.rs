@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::io::Io;
+use super::stream_task::StreamTask;
 use crate::net::connection::Connection;
 use crate::net::exit::Protocol;
 use crate::net::graceful::{GracefulConnection, sealed::Token};
@@ -35,7 +36,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::spawn(future);
+        tokio::spawn(StreamTask::new(future));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response, Version};
 use hyper::body::Body;
 
-use super::upgrades;
+use super::{stream_task, upgrades};
 use crate::http::context::{Counted, Namer, Stake};
 use crate::http::current::{Current, Heard};
 use crate::http::request::{
@@ -245,6 +245,7 @@ impl Drop for InFlight {
         self.counted.unname();
         match self.exempt {
             true => self.state.finish_exempt(),
+            false if stream_task::is_dropped() => self.state.abandon_request(),
             false => self.state.finish(self.place),
         }
     }

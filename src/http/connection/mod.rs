@@ -4,8 +4,8 @@
 //! sent. So `net` drives it from outside.
 //!
 //! - `drive` is the connection itself: after the handshake it `sniff`s the version, then hyper serves it, over `io` and with
-//!   `service`. `frames` follows HTTP/2 where it has to be ended, `gathered` are frames that leave in one write, `in_flight` is held for each request; `upgrades` are the
-//!   requests that leave HTTP.
+//!   `service`. `frames` follows HTTP/2 where it has to be ended, `gathered` are frames that leave in one write, `in_flight` is
+//!   held for each request; `stream_task` is the task of an HTTP/2 stream; `upgrades` are the requests that leave HTTP.
 //! - `graceful` says what hyper's own connections make of being asked to close.
 
 pub(crate) mod drive;
@@ -18,4 +18,5 @@ mod late_cut;
 mod messages;
 pub(crate) mod service;
 mod sniff;
+mod stream_task;
 mod upgrades;
