@@ -99,16 +99,17 @@ pin_project! {
     }
 
     impl<F, O: fmt::Display> PinnedDrop for Contained<F, O> {
-        fn drop(this: Pin<&mut Self>) {
-            this.drop_future();
+        fn drop(mut this: Pin<&mut Self>) {
+            let dropped = this.as_mut().drop_future();
+            log_panic(this.project().owner, dropped);
         }
     }
 }
 
 impl<F, O: fmt::Display> Contained<F, O> {
-    fn drop_future(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        log_panic(this.owner, call(|| this.future.set(None)));
+    fn drop_future(self: Pin<&mut Self>) -> Result<(), String> {
+        let mut future = self.project().future;
+        call(|| future.set(None))
     }
 }
 
@@ -122,8 +123,14 @@ impl<F: Future, O: fmt::Display> Future for Contained<F, O> {
             Ok(polled) => Ok(ready!(polled)),
             Err(panic) => Err(panic),
         };
-        self.drop_future();
-        Poll::Ready(ended)
+        Poll::Ready(match (ended, self.drop_future()) {
+            // As in an `async` block that awaits the future.
+            (Ok(output), Err(panic)) => {
+                drop_contained("the output of a future that panicked", output);
+                Err(panic)
+            }
+            (ended, _) => ended,
+        })
     }
 }
 
@@ -189,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_in_the_drop_of_a_future_that_is_over_changes_nothing() {
+    fn panic_in_the_drop_of_a_future_at_its_end_is_its_own() {
         struct Mine(#[expect(dead_code)] Grenade);
         impl Future for Mine {
             type Output = u32;
@@ -199,7 +206,7 @@ mod tests {
         }
         let mut future = task::spawn(contain("a future", || Mine(Grenade(1))));
 
-        assert_ready_eq!(future.poll(), Ok(7));
+        assert_ready_eq!(future.poll(), Err("no message".to_owned()));
     }
 
     #[test]

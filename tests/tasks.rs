@@ -4,8 +4,10 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;
 use std::panic::panic_any;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lameduck::report::{Kind, Outcome, PhaseOutcome};
@@ -332,6 +334,27 @@ impl fmt::Display for Unprintable {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("printed")
     }
+}
+
+/// Returns at once, and panics when it is dropped behind that.
+struct Returns(Mine);
+
+impl Future for Returns {
+    type Output = Result<(), &'static str>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_panics_when_it_is_dropped_at_its_end_is_a_trigger() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    shutdown.try_task("importer", |_| Returns(Mine)).unwrap();
+
+    let report = timeout(secs(60), shutdown.run()).await.unwrap();
+
+    assert_eq!(report.reason.to_string(), "task `importer` failed: dropped");
 }
 
 #[tokio::test(start_paused = true)]
