@@ -63,8 +63,20 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
             "{actor:?}"
         );
     }
-    judge_tasks(case, &tasks, &lives)?;
-    judge_verdict(case.report)
+    judge_tasks(case, &tasks, &lives)
+}
+
+/// What the report says of a hook that never began.
+pub(super) fn was_not_started(report: &HookReport) -> Verdict {
+    rule!(
+        "a hook that never began was not started",
+        report.outcome == Outcome::NotStarted && report.started.is_none() && report.took.is_zero(),
+        "`{}` {}, started at {:?}",
+        report.name,
+        report.outcome,
+        report.started
+    );
+    Ok(())
 }
 
 /// Every hook that was not accepted had to be refused, and for what.
@@ -331,16 +343,7 @@ impl HookCase<'_> {
             "`{}` never began; its turn came at {turn:?}, its time ended at {end:?}",
             self.name()
         );
-        rule!(
-            "a hook that never began was not started",
-            self.report.outcome == Outcome::NotStarted
-                && self.report.started.is_none()
-                && self.report.took.is_zero(),
-            "`{}` {}, started at {:?}",
-            self.name(),
-            self.report.outcome,
-            self.report.started
-        );
+        was_not_started(self.report)?;
         let over = self.life.over.expect("nothing leaks");
         rule!(
             "what never runs is dropped when its time is up",

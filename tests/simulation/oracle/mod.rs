@@ -58,12 +58,29 @@ use rule;
 
 /// Judges one shutdown on a paused clock.
 pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
+    judge_by(scenario, played, triggers::judge, |case| {
+        case.phases_follow_each_other()?;
+        case.deadlines_count_from_t0()?;
+        boundaries::judge(case)?;
+        hooks::judge(case)?;
+        waits::judge(case)
+    })
+}
+
+/// Judges one shutdown by what holds in either world, and by the rules of the one in which it was played. `triggers` finds T0,
+/// since the scenario began.
+fn judge_by(
+    scenario: &Scenario,
+    played: &Played,
+    triggers: fn(&Scenario, &Played, &Report) -> Verdict<Duration>,
+    rules: impl FnOnce(&Case<'_>) -> Verdict,
+) -> Verdict {
     panics_stay_where_they_are(played)?;
     if scenario.fate == Fate::Dropped {
         return abandoned::judge(scenario, played);
     }
     let report = report(played)?;
-    let t0 = triggers::judge(scenario, played, &report)?;
+    let t0 = triggers(scenario, played, &report)?;
     let specs = Specs::of(scenario);
     let case = Case {
         scenario,
@@ -74,11 +91,9 @@ pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
         t0,
     };
     case.phases_run_in_order()?;
-    case.deadlines_count_from_t0()?;
-    boundaries::judge(&case)?;
     nothing_leaks(case.trace, played)?;
-    hooks::judge(&case)?;
-    waits::judge(&case)?;
+    rules(&case)?;
+    hooks::judge_verdict(&report)?;
     case.report_can_be_read()
 }
 
@@ -221,6 +236,22 @@ impl Case<'_> {
             phases == ORDER && Phase::ALL == ORDER,
             "the report has {phases:?}"
         );
+        let stages: Vec<Stage> = self.trace.iter().map(|event| event.stage).collect();
+        rule!(
+            "phases run in order, each of them once",
+            stages.is_sorted(),
+            "a handle saw {stages:?}"
+        );
+        rule!(
+            "the report has the plan's budget",
+            self.report.budget == self.scenario.plan.budget(),
+            "{:?}",
+            self.report.budget
+        );
+        Ok(())
+    }
+
+    fn phases_follow_each_other(&self) -> Verdict {
         let ran = self.trace.iter().find(|event| event.what == What::Ran);
         let ran = ran.expect("it returned").at;
         let mut from = ran.max(self.t0);
@@ -242,12 +273,6 @@ impl Case<'_> {
             self.report.took
         );
 
-        let stages: Vec<Stage> = self.trace.iter().map(|event| event.stage).collect();
-        rule!(
-            "phases run in order, each of them once",
-            stages.is_sorted(),
-            "a handle saw {stages:?}"
-        );
         for event in self.trace {
             let Stage::In(phase) = event.stage else {
                 continue;

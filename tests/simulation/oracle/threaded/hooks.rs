@@ -6,7 +6,7 @@ use std::time::Duration;
 use lameduck::report::{HookReport, Outcome};
 use lameduck::{HookError, Phase};
 
-use super::super::hooks::{Life, lives};
+use super::super::hooks::{Life, lives, was_not_started};
 use super::super::registry::Registered;
 use super::super::{Case, ORDER, Verdict, rule};
 use crate::scenario::{Id, ms};
@@ -131,16 +131,7 @@ impl HookCase<'_> {
     }
 
     fn never_began(&self) -> Verdict {
-        rule!(
-            "a hook that never began was not started",
-            self.report.outcome == Outcome::NotStarted
-                && self.report.started.is_none()
-                && self.report.took.is_zero(),
-            "`{}` {}, started at {:?}",
-            self.name(),
-            self.report.outcome,
-            self.report.started
-        );
+        was_not_started(self.report)?;
         rule!(
             "a hook is not started only if its time was up",
             self.case.hooks_timed_out(self.hook.spec.phase),

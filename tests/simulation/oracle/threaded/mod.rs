@@ -13,11 +13,8 @@ use std::time::Duration;
 use lameduck::Phase;
 use lameduck::report::PhaseOutcome;
 
-use super::registry::Registry;
-use super::{
-    Case, ORDER, Specs, Verdict, abandoned, nothing_leaks, panics_stay_where_they_are, report, rule,
-};
-use crate::scenario::{Awaited, Fate, Scenario};
+use super::{Case, ORDER, Verdict, judge_by, rule};
+use crate::scenario::{Awaited, Scenario};
 use crate::trace::{Event, Stage, What};
 use crate::world::Played;
 
@@ -26,41 +23,19 @@ const LATE: Duration = Duration::from_secs(2);
 
 /// Judges one shutdown on real time.
 pub(crate) fn judge(scenario: &Scenario, played: &Played) -> Verdict {
-    panics_stay_where_they_are(played)?;
-    if scenario.fate == Fate::Dropped {
-        return abandoned::judge(scenario, played);
-    }
-    let report = report(played)?;
-    let t0 = triggers::judge(scenario, played, &report)?;
-    let specs = Specs::of(scenario);
-    let case = Case {
-        scenario,
-        registry: Registry::of(&played.trace, &specs),
-        specs,
-        trace: &played.trace,
-        report: &report,
-        t0,
-    };
-    phases(&case)?;
-    returns_in_time(&case)?;
-    stages(&case)?;
-    listeners(&case)?;
-    nothing_leaks(case.trace, played)?;
-    hooks::judge(&case)?;
-    tasks::judge(&case)?;
-    spans::judge(&case)?;
-    super::hooks::judge_verdict(&report)?;
-    case.report_can_be_read()
+    judge_by(scenario, played, triggers::judge, |case| {
+        phases(case)?;
+        returns_in_time(case)?;
+        stages(case)?;
+        listeners(case)?;
+        hooks::judge(case)?;
+        tasks::judge(case)?;
+        spans::judge(case)
+    })
 }
 
 /// The phases of the report, which nobody but the coordinator writes.
 fn phases(case: &Case<'_>) -> Verdict {
-    let phases: Vec<Phase> = case.report.phases.iter().map(|it| it.phase).collect();
-    rule!(
-        "phases run in order, each of them once",
-        phases == ORDER,
-        "the report has {phases:?}"
-    );
     let mut from = case.t0;
     for phase in ORDER {
         let (start, end) = (case.start(phase), case.end(phase));
@@ -109,12 +84,6 @@ fn returns_in_time(case: &Case<'_>) -> Verdict {
 
 /// What a handle says.
 fn stages(case: &Case<'_>) -> Verdict {
-    let stages: Vec<Stage> = case.trace.iter().map(|event| event.stage).collect();
-    rule!(
-        "phases run in order, each of them once",
-        stages.is_sorted(),
-        "a handle saw {stages:?}"
-    );
     // The stage of an event was seen between its moment and the next one's.
     let later = case.trace.iter().skip(1).map(|event| event.at);
     let later = later.chain([Duration::MAX]);
