@@ -18,12 +18,23 @@ pub(crate) enum Clock {
     Real,
 }
 
+/// What was added later is drawn apart, so that each seed keeps all else.
+const APART: u64 = 0x0061_7061_7274;
+
+/// The time of a long Release on real time.
+const PATIENT: Duration = ms(500);
+
 /// The scenario of a seed: always the same.
 pub(crate) fn scenario(seed: u64, clock: Clock) -> Scenario {
     let mut dice = Dice::new(seed);
-    let plan = match clock {
+    let mut apart = Dice::new(seed ^ APART);
+    let drawn = match clock {
         Clock::Paused => plan(&mut dice),
         Clock::Real => short_plan(&mut dice),
+    };
+    let plan = match clock {
+        Clock::Real if apart.percent(6) => patient_plan(&mut apart),
+        _ => drawn,
     };
     let length = plan.deadline(Phase::Exit).as_millis() as u64;
     let trigger_at = dice.below(length / 2 + 20);
@@ -36,6 +47,7 @@ pub(crate) fn scenario(seed: u64, clock: Clock) -> Scenario {
             .map(|&phase| plan.deadline(phase).as_millis() as u64)
             .collect(),
         dice,
+        apart,
         ids: 0,
         hooks: Vec::new(),
         removed: Vec::new(),
@@ -44,7 +56,9 @@ pub(crate) fn scenario(seed: u64, clock: Clock) -> Scenario {
         current: None,
         on_connection: false,
     };
-    let acts = generator.acts();
+    let mut acts = generator.acts();
+    acts.extend(generator.arranged(&plan));
+    acts.sort_by_key(|(at, _)| *at);
     let dice = &mut generator.dice;
     let run_at = match dice.below(10) {
         0 => trigger_at + dice.below(length + 1),
@@ -54,11 +68,13 @@ pub(crate) fn scenario(seed: u64, clock: Clock) -> Scenario {
     };
     let parent = dice.percent(15);
     let fate = generator.fate(run_at);
+    let in_main = generator.apart.percent(30);
     Scenario {
         seed,
         plan,
         run_at,
         fate,
+        in_main,
         parent,
         acts,
     }
@@ -88,6 +104,15 @@ fn short_plan(dice: &mut Dice) -> Plan {
         1 => dice.below(10),
         _ => 20 + dice.below(130),
     })
+}
+
+/// One whose Release is so long that it shows whether somebody held it.
+fn patient_plan(dice: &mut Dice) -> Plan {
+    let mut part = || ms(dice.below(60));
+    let plan = Plan::builder().lame_duck(part()).drain(part());
+    let plan = plan.close(part()).exit(part()).reserve(ms(50));
+    let plan = plan.release(PATIENT).grace_period(PATIENT * 2);
+    plan.build().expect("it fits")
 }
 
 fn drawn_plan(dice: &mut Dice, grace: impl Fn(&mut Dice) -> u64) -> Plan {
@@ -144,6 +169,8 @@ fn drawn_plan(dice: &mut Dice, grace: impl Fn(&mut Dice) -> u64) -> Plan {
 
 struct Generator {
     dice: Dice,
+    /// See [`APART`].
+    apart: Dice,
     clock: Clock,
     /// When the shutdown is triggered at the latest,
     trigger_at: u64,
@@ -193,6 +220,58 @@ impl Generator {
         }
         acts.sort_by_key(|(at, _)| *at);
         acts
+    }
+
+    /// On real time: what hardly ever happens by chance.
+    fn arranged(&mut self, plan: &Plan) -> Vec<(u64, Act)> {
+        match self.clock {
+            Clock::Paused => Vec::new(),
+            Clock::Real if plan.duration(Phase::Release) >= PATIENT => vec![(0, self.late_hook())],
+            Clock::Real if self.apart.percent(8) => self.busy_threads(),
+            Clock::Real => Vec::new(),
+        }
+    }
+
+    /// A hook whose own time is up long before that of Release.
+    fn late_hook(&mut self) -> Act {
+        let timeout = self.apart.below(50);
+        let mut hook = self.plain_hook(Phase::Release, Step::Sleep(timeout + 1_000));
+        hook.timeout = Some(timeout);
+        hook.script.bomb = self.apart.percent(50);
+        Act::Hook(Arc::new(hook))
+    }
+
+    /// A blocking hook that gets no thread before its phase is over, and then gets one.
+    fn busy_threads(&mut self) -> Vec<(u64, Act)> {
+        let phase = self.apart.of(Phase::ALL);
+        // Long enough for the rules to tell.
+        let busy = self.deadlines[phase as usize] + 100 + self.apart.below(100);
+        let hog = || (self.trigger_at, Act::Hog(busy));
+        let mut acts = vec![hog(), hog()];
+        let mut hook = self.plain_hook(phase, Step::Sleep(1));
+        hook.blocking = true;
+        acts.push((0, Act::Hook(Arc::new(hook))));
+        acts
+    }
+
+    fn plain_hook(&mut self, phase: Phase, step: Step) -> HookSpec {
+        let id = self.id();
+        HookSpec {
+            id,
+            name: format!("h{id}"),
+            phase,
+            after: Vec::new(),
+            timeout: None,
+            blocking: false,
+            script: Script {
+                stillborn: false,
+                steps: vec![step],
+                end: End::Done,
+                on_drop: None,
+                bomb: false,
+                bomb_behind: false,
+            },
+        }
     }
 
     fn fate(&mut self, run_at: u64) -> Fate {
@@ -395,6 +474,7 @@ impl Generator {
         if self.dice.percent(60) {
             script.end = End::Done;
             script.stillborn = false;
+            script.bomb_behind = false;
         }
         Act::Task(Arc::new(TaskSpec { id, name, script }))
     }
@@ -464,6 +544,7 @@ impl Generator {
             end,
             on_drop: (depth > 0 && self.dice.percent(10)).then(|| self.act(depth - 1)),
             bomb: !self.on_connection && self.dice.percent(15),
+            bomb_behind: self.apart.percent(5),
         }
     }
 

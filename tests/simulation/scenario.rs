@@ -22,6 +22,8 @@ pub(crate) struct Scenario {
     pub(crate) run_at: u64,
     /// and which of them.
     pub(crate) fate: Fate,
+    /// Whether that is done where `block_on` polls it, as in `main`, or in a task.
+    pub(crate) in_main: bool,
     /// Whether it is a child of a token.
     pub(crate) parent: bool,
     /// What happens, and at which millisecond.
@@ -161,6 +163,8 @@ pub(crate) struct Script {
     pub(crate) on_drop: Option<Act>,
     /// Panics then, after that.
     pub(crate) bomb: bool,
+    /// Its future panics when it is dropped behind its end. Not a connection's: a panic there would be its owner's.
+    pub(crate) bomb_behind: bool,
 }
 
 #[derive(Debug)]
@@ -227,11 +231,12 @@ impl fmt::Display for Scenario {
         )?;
         let run_at = self.run_at;
         let parent = if self.parent { ", with a parent" } else { "" };
+        let place = if self.in_main { " in `main`" } else { "" };
         match self.fate {
-            Fate::Run => writeln!(f, "  {run_at} ms: the coordinator is run{parent}")?,
+            Fate::Run => writeln!(f, "  {run_at} ms: the coordinator is run{place}{parent}")?,
             Fate::RunDropped { after } => {
                 let dropped_at = run_at + after;
-                writeln!(f, "  {run_at} ms: the coordinator is run{parent}")?;
+                writeln!(f, "  {run_at} ms: the coordinator is run{place}{parent}")?;
                 writeln!(f, "  {dropped_at} ms: its future is dropped")?;
             }
             Fate::Dropped => writeln!(f, "  {run_at} ms: the coordinator is dropped")?,

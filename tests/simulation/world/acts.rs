@@ -104,7 +104,7 @@ impl World {
             } else {
                 self.handle.try_hook(when, name, move || {
                     watch.begin();
-                    async move { watch.play(None, None).await }
+                    watch.play_in_shell(None)
                 })
             }
         });
@@ -119,7 +119,7 @@ impl World {
         let result = self.shielded(|| {
             self.handle.try_task(task.name.clone(), move |cx| {
                 watch.begin();
-                async move { watch.play(None, Some(cx)).await }
+                watch.play_in_shell(Some(cx))
             })
         });
         if let Some(result) = result {

@@ -7,6 +7,7 @@ mod acts;
 mod layer;
 mod script;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use std::task::{Context, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt, TryFutureExt, join, join_all};
 use lameduck::server::ConnectionGroup;
 use lameduck::{Phase, Report, ShutdownCoordinator, ShutdownHandle};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -111,16 +112,28 @@ impl Life {
             coordinator = coordinator.child_of(parent.clone());
         }
         let world = Arc::new(World::new(coordinator.handle(), parent, runtime.clone()));
-        let run = tokio::spawn(run(Arc::clone(&world), coordinator, scenario));
-        for (at, act) in &scenario.acts {
-            sleep_until(world.begun + ms(*at)).await;
-            let mut kept = Vec::new();
-            world.perform(act, &mut kept);
-            kept.into_iter().for_each(|held| world.shelve(held));
-        }
-        let (report, run_panicked) = match timeout(patience, run).await {
+        let run = run(Arc::clone(&world), coordinator, scenario);
+        let run = match scenario.in_main {
+            true => AssertUnwindSafe(run)
+                .catch_unwind()
+                .map_err(drop)
+                .left_future(),
+            false => tokio::spawn(run).map_err(drop).right_future(),
+        };
+        let acts = async {
+            for (at, act) in &scenario.acts {
+                sleep_until(world.begun + ms(*at)).await;
+                let mut kept = Vec::new();
+                world.perform(act, &mut kept);
+                kept.into_iter().for_each(|held| world.shelve(held));
+            }
+        };
+        let ((), ran) = join(acts, timeout(patience, run)).await;
+        // Whoever was aborted or told in that poll of `main` has a turn.
+        sleep(ms(1)).await;
+        let (report, run_panicked) = match ran {
             Ok(Ok(report)) => (report, false),
-            Ok(Err(_)) => (None, true),
+            Ok(Err(())) => (None, true),
             Err(_) => (None, false),
         };
         let all_ended = match scenario.fate {

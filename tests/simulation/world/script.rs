@@ -5,7 +5,7 @@ use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use lameduck::{Moment, Phase, TaskContext};
 use tokio::time::sleep;
@@ -15,12 +15,16 @@ use super::{World, lock};
 use crate::scenario::{Awaited, End, Script, Step, ms};
 use crate::trace::{Actor, What};
 
+type Playing = Pin<Box<dyn Future<Output = Result<(), Drawn>> + Send>>;
+
 /// Plays a script, and notes how that ended, also when nobody lets it end.
 pub(super) struct Watch<T: Send + Sync + 'static> {
     world: Arc<World>,
     actor: Actor,
     spec: Arc<T>,
     script: fn(&T) -> &Script,
+    /// A panic follows its end.
+    bomb_behind: bool,
     pub(super) over: bool,
 }
 
@@ -36,6 +40,7 @@ impl<T: Send + Sync + 'static> Watch<T> {
             actor,
             spec: Arc::clone(spec),
             script,
+            bomb_behind: false,
             over: false,
         }
     }
@@ -54,11 +59,7 @@ impl<T: Send + Sync + 'static> Watch<T> {
     }
 
     // Boxed: scripts register hooks that play scripts.
-    pub(super) fn play(
-        mut self,
-        mut moment: Option<Moment>,
-        task: Option<TaskContext>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Drawn>> + Send>> {
+    pub(super) fn play(mut self, mut moment: Option<Moment>, task: Option<TaskContext>) -> Playing {
         Box::pin(async move {
             let spec = Arc::clone(&self.spec);
             let script = (self.script)(&spec);
@@ -74,6 +75,17 @@ impl<T: Send + Sync + 'static> Watch<T> {
             }
             self.finish(script.end, kept)
         })
+    }
+
+    /// The same, as a future with a `Drop` of its own.
+    pub(super) fn play_in_shell(mut self, task: Option<TaskContext>) -> Shell {
+        self.bomb_behind = (self.script)(&self.spec).bomb_behind;
+        Shell {
+            world: Arc::clone(&self.world),
+            bomb: self.bomb_behind,
+            over: false,
+            work: self.play(None, task),
+        }
     }
 
     /// The same on a thread for blocking work.
@@ -97,7 +109,10 @@ impl<T: Send + Sync + 'static> Watch<T> {
     fn finish(&mut self, end: End, kept: Vec<Held>) -> Result<(), Drawn> {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(kept)));
         let end = dropped.map_or(End::Panicked, |()| end);
-        self.end(end);
+        self.end(match self.bomb_behind {
+            true => End::Panicked,
+            false => end,
+        });
         match end {
             End::Done => Ok(()),
             End::Failed => Err(Drawn { printable: true }),
@@ -144,6 +159,32 @@ impl<T: Send + Sync + 'static> Drop for Watch<T> {
             self.world.perform(act, &mut Vec::new());
         }
         if script.bomb && !std::thread::panicking() {
+            panic!("drawn");
+        }
+    }
+}
+
+/// A script that is played, in a future that may panic when it is dropped behind its end.
+pub(super) struct Shell {
+    world: Arc<World>,
+    bomb: bool,
+    over: bool,
+    work: Playing,
+}
+
+impl Future for Shell {
+    type Output = Result<(), Drawn>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.work.as_mut().poll(cx);
+        self.over = polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if self.bomb && self.over && !self.world.is_quiet() && !std::thread::panicking() {
             panic!("drawn");
         }
     }

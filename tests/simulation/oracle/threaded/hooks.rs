@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lameduck::report::{HookReport, Outcome};
+use lameduck::report::{HookReport, Outcome, PhaseOutcome};
 use lameduck::{HookError, Phase};
 
 use super::super::hooks::{Life, lives, was_not_started};
@@ -15,10 +15,14 @@ use crate::trace::{Actor, Event, Stage, What};
 /// A hook has begun when its work is taken, and is called then. The thread may lose its processor in between.
 const CALL: Duration = Duration::from_millis(50);
 
+/// Within this time a coordinator has noticed that a hook is over, also on a machine that does many other things.
+const NOTICED: Duration = Duration::from_millis(250);
+
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
     refusals(case)?;
     all_are_there(case)?;
     let lives = lives(case)?;
+    somebody_held(case, &lives)?;
     let life = |id: Id| lives.get(&Actor::Hook(id)).copied().unwrap_or_default();
     for hook in &case.registry.hooks {
         let life = life(hook.spec.id);
@@ -54,6 +58,30 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
             "what was refused leaves no trace",
             accepted || lives[actor].began.is_none(),
             "{actor:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Release and Exit wait for nobody but their hooks.
+fn somebody_held(case: &Case<'_>, lives: &BTreeMap<Actor, Life<'_>>) -> Verdict {
+    for phase in [Phase::Release, Phase::Exit] {
+        if case.report.phases[phase as usize].outcome != PhaseOutcome::TimedOut {
+            continue;
+        }
+        let end = case.end(phase);
+        let held = |hook: &Registered<'_>| {
+            let life = lives.get(&Actor::Hook(hook.spec.id));
+            let life = life.copied().unwrap_or_default();
+            // One that was removed held it until then.
+            let over = life.over.expect("nothing leaks").at;
+            life.began.is_none() || over + NOTICED >= end
+        };
+        let mut hooks = case.registry.hooks.iter();
+        rule!(
+            "a phase does not wait for a hook that is over",
+            hooks.any(|hook| hook.spec.phase == phase && held(hook)),
+            "{phase} timed out at {end:?}, and its hooks were over long before"
         );
     }
     Ok(())
