@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt::{self, Debug};
 use std::net::SocketAddr;
 
+use crate::panic;
 use crate::plain;
 
 /// What a listener gave with a connection.
@@ -15,6 +16,9 @@ pub(crate) enum Peer {
     Other(Box<dyn Debug + Send + Sync>),
 }
 
+/// The name of a peer that cannot be printed.
+const UNPRINTABLE: &str = "a peer that panicked when it was printed";
+
 impl Peer {
     pub(crate) fn new<A: Debug + Send + Sync + 'static>(peer: A) -> Self {
         match (&peer as &dyn Any).downcast_ref() {
@@ -24,12 +28,25 @@ impl Peer {
     }
 }
 
+/// Its type is an application's, and whoever has the connection last drops it: the coordinator, maybe.
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Peer::Other(peer) = self {
+            let peer = std::mem::replace(peer, Box::new(()));
+            panic::drop_contained("a connection's peer", peer);
+        }
+    }
+}
+
 impl Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Address(address) => address.fmt(f),
             // It may come from outside: a header of the PROXY protocol, a path in the file system.
-            Peer::Other(peer) => f.write_str(&plain::name(format_args!("{peer:?}"))),
+            Peer::Other(peer) => {
+                let name = panic::call(|| plain::name(format_args!("{peer:?}")));
+                f.write_str(name.as_deref().unwrap_or(UNPRINTABLE))
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::net::terms::RequestNames;
 /// Held from a request's head to the end of its response's body.
 pub(crate) struct InFlight {
     place: Option<Place>,
-    /// The request's version, once that has been looked at: it is counted, or refused.
+    /// The request's version, once the connection has the request: it is counted, or refused.
     version: Option<Version>,
     connect: bool,
     /// What is still to be noted of its arrival.
@@ -55,9 +55,9 @@ impl InFlight {
 
     #[inline(always)]
     fn admit_now<B: Body>(&mut self, request: &mut Request<B>) -> bool {
-        self.version = Some(request.version());
         self.connect = *request.method() == Method::CONNECT;
         if let Some(rule) = &self.state.exempt {
+            // It may panic: until the request has begun, its end has to begin it.
             if rule.exempts(request) {
                 self.admit_exempt(request);
                 return true;
@@ -70,6 +70,7 @@ impl InFlight {
             (Some(generation), names) => Some(Named::new(request, generation, names)),
         };
         self.place = self.state.begin(named, self.framing(request));
+        self.version = Some(request.version());
         if self.state.context && generation.is_some() {
             self.carry(request);
         }
@@ -80,12 +81,13 @@ impl InFlight {
     fn admit_exempt<B: Body>(&mut self, request: &mut Request<B>) {
         self.exempt = true;
         self.state.begin_exempt(self.framing(request));
+        self.version = Some(request.version());
         if self.state.context {
             self.carry(request);
         }
     }
 
-    /// It was dropped before anybody had looked at it.
+    /// It was dropped before anybody had looked at it, or while the exempt rule did.
     #[cold]
     fn begin_unseen(&self) {
         self.state.begin(None, Framing::Empty);
