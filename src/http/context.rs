@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use http::Extensions;
 
 use super::current::Current;
+use super::request::{Arrival, Undecided};
 use crate::handle::ShutdownHandle;
 use crate::in_flight::{Class, Ticket, Tracker};
 use crate::long_lived::Moment;
@@ -33,14 +34,36 @@ struct State {
     /// Where the request's moment lies, once that is known.
     lot: Option<u64>,
     stake: Stake,
-    /// Who names the request in the report, and under which number, while it is in flight.
-    namer: Option<(Arc<dyn Namer>, NonZero<u32>)>,
+    /// Who names the request in the report, while it is in flight.
+    namer: Option<Name>,
+    /// Nobody waits for it.
+    exempt: bool,
+    /// Its arrival, until it is known whether that is traffic.
+    arrival: Option<Undecided>,
+    /// Its response future has been polled.
+    polled: bool,
 }
+
+/// Under which number a request is named in the report, if it is, and by whom.
+pub(crate) type Name = (Arc<dyn Namer>, Option<NonZero<u32>>);
 
 /// Names requests in the report.
 pub(crate) trait Namer: Send + Sync {
     /// A request lasts: Drain does not wait for it, and does not name it.
     fn lasts(&self, request: NonZero<u32>);
+
+    /// A request is exempt: nobody waits for it, and nobody names it.
+    fn becomes_exempt(&self, request: Option<NonZero<u32>>);
+}
+
+/// What a server or a layer knows of a request when it makes the request's context.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// The lot of the request's connection.
+    pub(crate) lot: Option<u64>,
+    pub(crate) namer: Option<Name>,
+    pub(crate) exempt: bool,
+    pub(crate) arrival: Arrival,
 }
 
 /// A request's ticket. Drain waits for it or, once the request is known to last, Close.
@@ -87,27 +110,31 @@ pub(crate) enum Counted {
 pub(crate) struct Owner(Context);
 
 impl Counted {
-    /// Puts a context into the request's extensions, and shares the ticket with it. `lot` is the connection's, if it is known.
+    /// Puts a context into the request's extensions, and shares the ticket with it.
     #[cold]
-    pub(crate) fn share(
-        &mut self,
-        tracker: Tracker,
-        lot: Option<u64>,
-        namer: Option<(Arc<dyn Namer>, NonZero<u32>)>,
-        extensions: &mut Extensions,
-    ) {
+    pub(crate) fn share(&mut self, tracker: Tracker, known: Known, extensions: &mut Extensions) {
         let Counted::Alone(stake) = self else {
             return;
         };
-        let outer = extensions.get::<Context>();
+        let Known {
+            lot,
+            namer,
+            exempt,
+            arrival,
+        } = known;
+        let outer = Context::of_tracker(extensions, tracker).cloned();
+        let lot = Current::new(tracker, lot).lot();
         let context = Context(Arc::new(Inner {
             tracker,
-            outer: outer.filter(|it| it.0.tracker == tracker).cloned(),
             state: Mutex::new(State {
-                lot: Current::new(tracker, lot).lot(),
+                lot: lot.or_else(|| outer.as_ref()?.state().lot),
                 stake: mem::take(stake),
                 namer,
+                exempt,
+                arrival: Undecided::new(arrival, tracker),
+                polled: false,
             }),
+            outer,
         }));
         extensions.insert(context.clone());
         *self = Counted::Shared(Owner(context));
@@ -117,7 +144,11 @@ impl Counted {
     pub(crate) fn keep_for_close(&mut self, tracker: Tracker) -> bool {
         match self {
             Counted::Alone(stake) => stake.lasts || stake.keep_for_close(tracker),
-            Counted::Shared(Owner(context)) => context.state().stake.keep_for_close(tracker),
+            Counted::Shared(Owner(context)) => {
+                // It may be counted around this one, in another task.
+                context.mark_lasting();
+                context.state().stake.lasts
+            }
         }
     }
 
@@ -126,7 +157,40 @@ impl Counted {
     pub(crate) fn let_go(&mut self) {
         match self {
             Counted::Alone(stake) => *stake = Stake::default(),
-            Counted::Shared(owner) => owner.let_go(),
+            Counted::Shared(Owner(context)) => context.mark_exempt(),
+        }
+    }
+
+    /// Whether whoever has the request's context has said that it is exempt.
+    #[inline]
+    pub(crate) fn is_exempt(&self) -> bool {
+        match self {
+            Counted::Alone(_) => false,
+            Counted::Shared(Owner(context)) => context.state().exempt,
+        }
+    }
+
+    /// The request is a probe: its arrival says nothing.
+    #[cold]
+    pub(crate) fn is_probe(&self) {
+        if let Counted::Shared(Owner(context)) = self {
+            context.mark_probe();
+        }
+    }
+
+    /// Its response future has been polled. Its handler has run by then or, where it is spawned, when that is polled again.
+    #[inline]
+    pub(crate) fn polled(&self) {
+        if let Counted::Shared(Owner(context)) = self {
+            context.polled();
+        }
+    }
+
+    /// Its handler has answered.
+    #[inline]
+    pub(crate) fn answered(&self) {
+        if let Counted::Shared(Owner(context)) = self {
+            context.note_arrival();
         }
     }
 
@@ -141,33 +205,34 @@ impl Counted {
     /// The request's moment was asked for on its own thread.
     pub(crate) fn set_lot(&self, lot: Option<u64>) {
         if let Counted::Shared(Owner(context)) = self {
-            let mut state = context.state();
-            state.lot = state.lot.or(lot);
+            context.set_lot(lot);
         }
     }
 
-    /// The request's number is about to be another one's.
+    /// The request's number is about to be another one's. Gives whether the request has become exempt by then.
     #[cfg(feature = "hyper")]
     #[inline]
-    pub(crate) fn unname(&mut self) {
-        if let Counted::Shared(Owner(context)) = self {
-            drop(context.state().namer.take());
+    pub(crate) fn unname(&mut self) -> bool {
+        match self {
+            Counted::Alone(_) => false,
+            Counted::Shared(Owner(context)) => {
+                let mut state = context.state();
+                let named = (state.exempt, state.namer.take());
+                drop(state);
+                named.0
+            }
         }
-    }
-}
-
-impl Owner {
-    fn let_go(&self) {
-        let mut state = self.0.state();
-        let over = (mem::take(&mut state.stake), state.namer.take());
-        drop(state);
-        drop(over);
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.let_go();
+        // Whatever it was, it is over. First: it is decided while the request is counted.
+        self.0.note_arrival();
+        let mut state = self.0.state();
+        let over = (mem::take(&mut state.stake), state.namer.take());
+        drop(state);
+        drop(over);
     }
 }
 
@@ -180,6 +245,11 @@ impl fmt::Debug for Owner {
 impl Context {
     fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
+    }
+
+    /// The same, if it is counted there.
+    fn of_tracker(extensions: &Extensions, tracker: Tracker) -> Option<&Self> {
+        Context::of(extensions).filter(|it| it.0.tracker == tracker)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -222,10 +292,89 @@ impl Context {
         let mut state = self.state();
         state.stake.keep_for_close(self.0.tracker);
         // Under the lock, so that the number is still the request's own.
-        if let Some((namer, request)) = &state.namer {
+        if let Some((namer, Some(request))) = &state.namer {
             namer.lasts(*request);
         }
     }
+
+    fn mark_exempt(&self) {
+        if let Some(outer) = &self.0.outer {
+            outer.mark_exempt();
+        }
+        let mut state = self.state();
+        if mem::replace(&mut state.exempt, true) {
+            return;
+        }
+        // Under the lock, so that the number is still the request's own.
+        if let Some((namer, request)) = &mut state.namer {
+            namer.becomes_exempt(request.take());
+        }
+        let over = (state.arrival.take(), mem::take(&mut state.stake));
+        drop(state);
+        drop(over);
+    }
+
+    fn mark_probe(&self) {
+        if let Some(outer) = &self.0.outer {
+            outer.mark_probe();
+        }
+        // Under the lock: while the request is counted.
+        self.state().arrival = None;
+    }
+
+    fn set_lot(&self, lot: Option<u64>) {
+        if let Some(outer) = &self.0.outer {
+            outer.set_lot(lot);
+        }
+        let mut state = self.state();
+        state.lot = state.lot.or(lot);
+    }
+
+    fn polled(&self) {
+        let before = mem::replace(&mut self.state().polled, true);
+        if before {
+            self.note_arrival();
+        }
+    }
+
+    /// Nobody has said that it is no traffic.
+    fn note_arrival(&self) {
+        let arrival = self.state().arrival.take();
+        if let Some(arrival) = arrival {
+            arrival.note();
+        }
+    }
+}
+
+/// The request with these extensions is exempt: see [`traffic`](crate::http::traffic).
+pub(crate) fn mark_exempt(extensions: &Extensions) {
+    if let Some(context) = Context::of(extensions) {
+        context.mark_exempt();
+    }
+    Current::mark_exempt();
+}
+
+/// The request with these extensions is a probe that counts: its arrival says nothing about routing.
+#[cfg(feature = "tonic")]
+pub(crate) fn mark_probe(extensions: &Extensions) {
+    if let Some(context) = Context::of(extensions) {
+        context.mark_probe();
+    }
+    Current::mark_probe();
+}
+
+/// A layer exempts the request with these extensions, for whoever counts it there.
+#[cold]
+pub(crate) fn exempt_around(extensions: &Extensions, tracker: Tracker) {
+    if let Some(context) = Context::of_tracker(extensions, tracker) {
+        context.mark_exempt();
+    }
+}
+
+/// Whether the request with these extensions is exempt for whoever counts it there, be it in another task.
+#[cold]
+pub(crate) fn is_exempt_around(extensions: &Extensions, tracker: Tracker) -> bool {
+    Context::of_tracker(extensions, tracker).is_some_and(|it| it.state().exempt)
 }
 
 /// The request with these extensions lasts.

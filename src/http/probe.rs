@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
 use crate::handle::ShutdownHandle;
-use crate::http::current::Current;
+use crate::http::context;
 use crate::progress::Snapshot;
 
 /// Whether the process is alive: always 200, to the very end. A process that is leaving must not be restarted for it.
@@ -103,7 +103,8 @@ pub enum ReadinessPolicy {
 /// admin servers are not in them. On a server that is not an admin server, `in_flight` includes the connection that asks, and its
 /// request, unless [`Server::exempt`](crate::Server::exempt) names its path.
 ///
-/// The request is exempt on servers of ours and for layers around it: see [`Server::exempt`](crate::Server::exempt).
+/// The request is exempt on servers of ours and for layers around it: see [`Server::exempt`](crate::Server::exempt). Where a
+/// middleware spawns handlers, that takes [`Server::context_in_extensions`](crate::Server::context_in_extensions).
 #[derive(Clone, Debug)]
 pub struct Probe {
     handle: ShutdownHandle,
@@ -198,8 +199,8 @@ impl<B> Service<Request<B>> for Probe {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<B>) -> Self::Future {
-        Current::mark_exempt();
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        context::mark_exempt(request.extensions());
         ready(Ok(self.answer()))
     }
 }
@@ -231,7 +232,7 @@ impl<B> Service<Request<B>> for Probes {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        Current::mark_exempt();
+        context::mark_exempt(request.extensions());
         ready(Ok(match request.uri().path() {
             "/livez" => self.liveness.answer(),
             "/readyz" => self.readiness.answer(),

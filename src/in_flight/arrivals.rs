@@ -15,6 +15,10 @@ pub(crate) struct Arrivals {
     pub(super) last_refused: Option<Instant>,
     /// How many of `served` came in each second.
     pub(crate) per_second: Vec<u64>,
+    /// How many have come of which nobody has said yet whether they are traffic.
+    pub(super) undecided: u64,
+    /// When the last such one came.
+    last_undecided: Option<Instant>,
 }
 
 impl Arrivals {
@@ -24,14 +28,26 @@ impl Arrivals {
         self.last_refused = Some(now);
     }
 
+    /// When the last one came, served or refused. What may be traffic counts as traffic until it is decided.
+    pub(super) fn last(&self) -> Option<Instant> {
+        let undecided = self.last_undecided.filter(|_| self.undecided > 0);
+        self.last.max(self.last_refused).max(undecided)
+    }
+
+    #[cfg(feature = "tower")]
+    pub(super) fn begin_undecided(&mut self, now: Instant) {
+        self.undecided += 1;
+        self.last_undecided = Some(now);
+    }
+
     #[cfg(any(feature = "tower", feature = "net"))]
-    pub(super) fn served(&mut self, now: Instant) {
+    pub(super) fn served(&mut self, at: Instant) {
         /// Whoever comes later is in `served` only.
         const MOST_SECONDS: usize = 60;
 
         self.served += 1;
-        self.last = Some(now);
-        let since = self.since.map(|since| now.saturating_duration_since(since));
+        self.last = self.last.max(Some(at));
+        let since = self.since.map(|since| at.saturating_duration_since(since));
         let second = since.unwrap_or_default().as_secs() as usize;
         if second < MOST_SECONDS {
             let seconds = self.per_second.len().max(second + 1);

@@ -143,9 +143,34 @@ impl Tracker {
     /// Notes that work was passed on that arrived after the shutdown had begun.
     #[cfg(any(feature = "tower", feature = "net"))]
     pub(crate) fn arrived(self) {
+        self.arrived_at(Instant::now());
+    }
+
+    /// The same, of work that arrived then.
+    #[cfg(any(feature = "tower", feature = "net"))]
+    pub(crate) fn arrived_at(self, at: Instant) {
         if self.stage() != FINISHED {
-            self.gauge.arrivals().served(Instant::now());
+            self.gauge.arrivals().served(at);
         }
+    }
+
+    /// Notes that work has arrived of which nobody can say yet whether it is traffic. `false` when nobody would ask: traffic
+    /// has come before, and no shutdown has begun. Otherwise [`decided`](Tracker::decided) has to follow, before the work's
+    /// ticket is dropped.
+    #[cfg(feature = "tower")]
+    pub(crate) fn begin_undecided(self, now: Instant) -> bool {
+        let unreached = self.gauge.stage.load(Ordering::Relaxed) & UNREACHED != 0;
+        let asks = unreached || !self.is_serving();
+        if asks {
+            self.gauge.arrivals().begin_undecided(now);
+        }
+        asks
+    }
+
+    /// It is known now what that work was.
+    #[cfg(feature = "tower")]
+    pub(crate) fn decided(self) {
+        self.gauge.arrivals().undecided -= 1;
     }
 
     /// Something has arrived in normal service, be it somebody else's probe.
@@ -242,9 +267,10 @@ impl GaugeOwner {
         self.0.gauge.stage.fetch_or(COUNTING, Ordering::AcqRel);
     }
 
-    /// Whether anything has arrived in normal service. Exact only before the stage has moved.
+    /// Whether anything has arrived in normal service, or may have. Exact only before the stage has moved.
     pub(crate) fn was_reached(&self) -> bool {
-        self.0.gauge.stage.load(Ordering::Acquire) & UNREACHED == 0
+        let reached = self.0.gauge.stage.load(Ordering::Acquire) & UNREACHED == 0;
+        reached || self.0.gauge.arrivals().undecided > 0
     }
 
     /// How many have arrived in normal service, since some time in the past.
@@ -298,10 +324,9 @@ impl GaugeOwner {
         self.0.gauge.arrivals().clone()
     }
 
-    /// When the last of them arrived, served or refused.
+    /// When the last of them arrived, served, refused or undecided.
     pub(crate) fn last_arrival(&self) -> Option<Instant> {
-        let arrivals = self.0.gauge.arrivals();
-        arrivals.last.max(arrivals.last_refused)
+        self.0.gauge.arrivals().last()
     }
 
     /// The seconds of [`Arrivals`] count from here.

@@ -23,7 +23,7 @@ use tower_service::Service;
 use super::health::Answers;
 use crate::handle::ShutdownHandle;
 use crate::hook::HookError;
-use crate::http::current::Current;
+use crate::http::context;
 use crate::http::probe::ReadinessPolicy;
 use crate::http::request::{
     LongLived, LongLivedFuture, LongLivedLayer, LongLivedService, RequestHead,
@@ -205,8 +205,8 @@ impl Service<Request<Body>> for HealthServer {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match is_watch(RequestHead::from(&request)) {
-            true => Current::mark_probe(),
-            false => Current::mark_exempt(),
+            true => context::mark_probe(request.extensions()),
+            false => context::mark_exempt(request.extensions()),
         }
         self.inner.call(request)
     }

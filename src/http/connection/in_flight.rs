@@ -6,7 +6,7 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Body;
 
 use super::{stream_task, upgrades};
-use crate::http::context::{Counted, Namer, Stake};
+use crate::http::context::{Counted, Known, Namer, Stake};
 use crate::http::current::{Current, Heard};
 use crate::http::request::{
     Arrival, Fate, Hold, is_http1, leaves_http, retry_after, say_close, unavailable,
@@ -107,13 +107,14 @@ impl InFlight {
     fn carry<B>(&mut self, request: &mut Request<B>) {
         let state = &self.state;
         let tracker = state.handle.tracker;
-        let namer = self.place.map(|place| {
-            let namer: Arc<dyn Namer> = Arc::clone(state) as _;
-            (namer, place)
-        });
-        let extensions = request.extensions_mut();
-        self.counted
-            .share(tracker, Some(state.lot), namer, extensions);
+        let namer: Arc<dyn Namer> = Arc::clone(state) as _;
+        let known = Known {
+            lot: Some(state.lot),
+            namer: Some((namer, self.place)),
+            exempt: self.exempt,
+            arrival: std::mem::take(&mut self.arrival),
+        };
+        self.counted.share(tracker, known, request.extensions_mut());
     }
 
     /// Takes its ticket. `None` when it comes too late.
@@ -156,6 +157,7 @@ impl InFlight {
     fn heard(&mut self, heard: Heard) {
         if heard.is_probe() {
             self.arrival = Arrival::Nothing;
+            self.counted.is_probe();
         }
         if heard.is_exempt() {
             self.becomes_exempt();
@@ -170,9 +172,11 @@ impl InFlight {
         if self.exempt {
             return;
         }
-        self.exempt = true;
         self.counted.let_go();
-        self.state.becomes_exempt(self.place.take());
+        if let Counted::Alone(_) = self.counted {
+            self.exempt = true;
+            self.state.becomes_exempt(self.place.take());
+        }
     }
 }
 
@@ -187,7 +191,7 @@ impl Hold for InFlight {
 
     #[inline]
     fn is_exempt(&self) -> bool {
-        self.exempt
+        self.exempt || self.counted.is_exempt()
     }
 
     #[inline]
@@ -197,6 +201,7 @@ impl Hold for InFlight {
         }
         let state = &self.state;
         self.arrival.note(|| state.handle.tracker);
+        self.counted.polled();
     }
 
     #[inline]
@@ -206,6 +211,7 @@ impl Hold for InFlight {
 
     #[inline]
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
+        self.counted.answered();
         if leaves_http(self.connect, response.status()) {
             if self.is_exempt() {
                 self.state.leaves_exempt();
@@ -223,10 +229,12 @@ impl Hold for InFlight {
     }
 
     fn keep_for_close(&mut self) -> bool {
-        if self.exempt {
+        if self.is_exempt() {
             return false;
         }
-        self.state.lasts(self.place);
+        if let Counted::Alone(_) = self.counted {
+            self.state.lasts(self.place);
+        }
         let tracker = self.state.handle.tracker;
         self.counted.keep_for_close(tracker)
     }
@@ -236,6 +244,10 @@ impl Namer for Connection {
     fn lasts(&self, request: Place) {
         Connection::lasts(self, Some(request));
     }
+
+    fn becomes_exempt(&self, request: Option<Place>) {
+        Connection::becomes_exempt(self, request);
+    }
 }
 
 impl Drop for InFlight {
@@ -244,8 +256,8 @@ impl Drop for InFlight {
         if self.version.is_none() {
             self.begin_unseen();
         }
-        self.counted.unname();
-        match self.exempt {
+        let exempt = self.counted.unname();
+        match self.exempt || exempt {
             true => self.state.finish_exempt(),
             false if stream_task::is_dropped() => self.state.abandon_request(),
             false => self.state.finish(self.place),

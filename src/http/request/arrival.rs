@@ -1,6 +1,7 @@
 //! What the arrival of a request says of routing.
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::http::traffic::{ProbeAgents, is_probe};
 use crate::in_flight::Tracker;
@@ -43,6 +44,46 @@ impl Arrival {
             Arrival::Probe => tracker().reached(),
             Arrival::InService => tracker().arrived_in_service(),
             Arrival::Leaving => tracker().arrived(),
+        }
+    }
+}
+
+/// An arrival of which nobody can say yet whether it is traffic: its handler may run elsewhere, and say that it is none. Dropped
+/// when it is none.
+#[derive(Debug)]
+pub(crate) struct Undecided {
+    tracker: Tracker,
+    arrival: Arrival,
+    at: Instant,
+    /// Whether the tracker has been told.
+    told: bool,
+}
+
+impl Undecided {
+    /// `None` when there is nothing to decide.
+    pub(crate) fn new(arrival: Arrival, tracker: Tracker) -> Option<Self> {
+        let at = Instant::now();
+        (arrival != Arrival::Nothing).then(|| Undecided {
+            tracker,
+            arrival,
+            at,
+            told: tracker.begin_undecided(at),
+        })
+    }
+
+    /// It is traffic: notes when it came.
+    pub(crate) fn note(mut self) {
+        match std::mem::take(&mut self.arrival) {
+            Arrival::Leaving => self.tracker.arrived_at(self.at),
+            mut other => other.note(|| self.tracker),
+        }
+    }
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        if self.told {
+            self.tracker.decided();
         }
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::arrival::Arrival;
 use super::ending::Fate;
 use super::long::{fate, lasts};
-use crate::http::context::{Counted, Stake};
+use crate::http::context::{Counted, Known, Stake};
 use crate::http::current::{Current, Entered, Heard};
 use crate::http::traffic::ProbeAgents;
 use crate::in_flight::{Ticket, Tracker};
@@ -98,8 +98,13 @@ impl RequestGuard {
     /// Puts a context into the request's extensions.
     #[cold]
     pub(super) fn carry<B>(&mut self, request: &mut Request<B>) {
+        let known = Known {
+            exempt: self.exempt,
+            arrival: std::mem::take(&mut self.arrival),
+            ..Known::default()
+        };
         let extensions = request.extensions_mut();
-        self.counted.share(self.tracker, None, None, extensions);
+        self.counted.share(self.tracker, known, extensions);
     }
 
     /// The service has been called, and has said this; its future has not been polled.
@@ -116,6 +121,7 @@ impl RequestGuard {
         self.counted.set_lot(self.lot);
         if heard.is_probe() {
             self.arrival = Arrival::Nothing;
+            self.counted.is_probe();
         }
         if heard.is_exempt() {
             self.exempt = true;
@@ -138,17 +144,19 @@ impl Hold for RequestGuard {
 
     #[inline]
     fn is_exempt(&self) -> bool {
-        self.exempt
+        self.exempt || self.counted.is_exempt()
     }
 
     #[inline]
     fn ran(&mut self, heard: Option<Heard>) {
         self.called(heard);
         self.arrival.note(|| self.tracker);
+        self.counted.polled();
     }
 
     #[inline]
     fn answered<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
+        self.counted.answered();
         if is_http1(self.version)
             && !self.tracker.is_serving()
             && !leaves_http(self.connect, response.status())

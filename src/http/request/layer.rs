@@ -114,7 +114,8 @@ impl<E, R> DrainLayer<E, R> {
     /// [`ShutdownHandle::of`] and axum's extractors, and what [`LongLivedLayer`](crate::layer::LongLivedLayer) marks lasts.
     ///
     /// Off by default, because it costs each request some allocations. With several layers of one coordinator, or a layer under
-    /// [`Server`](crate::Server), set it on each: whoever counts the request without it does not learn that it lasts.
+    /// [`Server`](crate::Server), set it on each: whoever counts the request without it does not learn that it lasts, nor that it is
+    /// [exempt](DrainLayer::exempt).
     ///
     /// [`Moment::of`]: crate::Moment::of
     #[must_use]

@@ -24,11 +24,11 @@ pub use service::DrainService;
 
 pub use crate::http::traffic::RequestHead;
 
+pub(crate) use arrival::{Arrival, Undecided};
 #[cfg(feature = "hyper")]
 pub(crate) use rules::{retry_after, unavailable};
 #[cfg(feature = "hyper")]
 pub(crate) use {
-    arrival::Arrival,
     ending::Fate,
     hold::{Hold, is_http1, leaves_http, say_close},
 };

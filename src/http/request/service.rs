@@ -13,6 +13,7 @@ use super::body::DrainBody;
 use super::future::ResponseFuture;
 use super::hold::{Hold, RequestGuard, is_http1, say_close};
 use super::rules::{Exempt, Reject, Rules, retry_after};
+use crate::http::context;
 use crate::http::current::Current;
 use crate::http::traffic::RequestHead;
 use crate::in_flight::Class;
@@ -27,6 +28,19 @@ pub struct DrainService<S, E = Exempt, R = Reject> {
 impl<S, E, R> DrainService<S, E, R> {
     pub(super) fn new(inner: S, rules: Rules<E, R>) -> Self {
         DrainService { inner, rules }
+    }
+}
+
+impl<S, E: Fn(RequestHead<'_>) -> bool, R> DrainService<S, E, R> {
+    #[inline]
+    fn is_exempt<B>(&self, request: &Request<B>) -> bool {
+        let tracker = self.rules.tracker;
+        if (self.rules.exempt)(RequestHead::from(request)) {
+            context::exempt_around(request.extensions(), tracker);
+            return true;
+        }
+        Current::is_exempt(tracker)
+            || (self.rules.carry && context::is_exempt_around(request.extensions(), tracker))
     }
 }
 
@@ -47,8 +61,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let tracker = self.rules.tracker;
-        let exempt =
-            (self.rules.exempt)(RequestHead::from(&request)) || Current::is_exempt(tracker);
+        let exempt = self.is_exempt(&request);
         // Taken before the inner call: a service that does work in `call` is already in flight.
         let ticket = if exempt {
             None

@@ -330,7 +330,8 @@ impl<X, H, C> Server<X, H, C> {
     ///
     /// A [`DrainLayer`](crate::DrainLayer) under the server takes the request for exempt as well, and the server one that such a
     /// layer [exempts](crate::DrainLayer::exempt). This crate's probes, and `Check` of gRPC's health service, are exempt
-    /// without a rule. To have health checkers served like any client, but not counted as traffic, there is
+    /// without a rule. Where a middleware spawns handlers, the server learns that of a layer or a probe within the task only with
+    /// [`context_in_extensions`](Server::context_in_extensions). To have health checkers served like any client, but not counted as traffic, there is
     /// [`probe_user_agents`](crate::ShutdownCoordinator::probe_user_agents).
     ///
     /// The rule is called once for each request, and a panic in it ends the request as one in its handler does. A second call of
@@ -505,7 +506,8 @@ impl<X, H, C> Server<X, H, C> {
 
     /// Puts a context into the extensions of each request, for handlers that run in a task of their own: where a middleware
     /// spawns them, or in a `LocalSet`; and for services that tower's `Buffer` calls. There it is found by [`Moment::of`],
-    /// [`ShutdownHandle::of`] and axum's extractors, and what [`LongLivedLayer`](crate::layer::LongLivedLayer) marks lasts.
+    /// [`ShutdownHandle::of`] and axum's extractors, and what [`LongLivedLayer`](crate::layer::LongLivedLayer) marks lasts. What a probe
+    /// of this crate or a [`DrainLayer`](crate::DrainLayer) [exempts](Server::exempt) there is exempt.
     ///
     /// ```no_run
     /// # use axum::{Router, extract::Request, http::StatusCode, middleware::{Next, from_fn}, response::Response};
