@@ -5,7 +5,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lameduck::{Phase, Plan, Server, ShutdownHandle};
+use lameduck::{DrainLayer, Phase, Plan, Server, ShutdownHandle};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,6 +137,35 @@ async fn http2_request_is_refused_and_others_on_its_connection_are_finished() {
     assert_eq!(early.status(), 200);
     assert_eq!(report.traffic.refused, 1);
     assert!(report.is_clean(), "{report}");
+}
+
+// It has not called what is within by then.
+#[tokio::test(start_paused = true)]
+async fn server_refuses_what_its_own_rule_does_not_exempt_whoever_would_within() {
+    let (shutdown, handle) = coordinator(cluster());
+    let layer = DrainLayer::new(&handle).exempt(|head| head.uri.path() == "/metrics");
+    let app = Router::new()
+        .route_service("/livez", lameduck::liveness(&handle))
+        .fallback(async || "whole")
+        .layer(layer);
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    Server::new(&handle)
+        .refuse_from(Phase::LameDuck)
+        .exempt(|head| head.uri.path() == "/healthz")
+        .serve(listener, app);
+    ready(&handle).await;
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::LameDuck).await;
+    let mut answers = Vec::new();
+    for path in ["/healthz", "/metrics", "/livez"] {
+        answers.push(Client::connect(address).await.get(path).await.status);
+    }
+    let report = soon(run).await.unwrap();
+
+    assert_eq!(answers, [200, 503, 503]);
+    assert_eq!((report.traffic.served, report.traffic.refused), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]

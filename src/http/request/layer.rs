@@ -88,8 +88,9 @@ impl<E, R> DrainLayer<E, R> {
     ///
     /// Under a server of ours, or another layer of the same coordinator, the request is exempt there as well, from the moment at
     /// which this layer is called. [`Server::exempt`](crate::Server::exempt) knows earlier. What is exempt around this layer is
-    /// exempt here. This crate's probes, and `Check` of gRPC's health service, are exempt without a rule; but this layer refuses
-    /// them from Release on, because it has not called them by then.
+    /// exempt here. This crate's probes, and `Check` of gRPC's health service, are exempt without a rule. But whoever refuses requests
+    /// has not called what is within by then: this layer [refuses](DrainLayer::refuse_from) probes, and a server around it what this
+    /// layer exempts.
     ///
     /// The rule is called once for each request. By default none is exempt.
     #[must_use]

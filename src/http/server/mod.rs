@@ -330,7 +330,8 @@ impl<X, H, C> Server<X, H, C> {
     ///
     /// A [`DrainLayer`](crate::DrainLayer) under the server takes the request for exempt as well, and the server one that such a
     /// layer [exempts](crate::DrainLayer::exempt). This crate's probes, and `Check` of gRPC's health service, are exempt
-    /// without a rule. Where a middleware spawns handlers, the server learns that of a layer or a probe within the task only with
+    /// without a rule; but the server [refuses](Server::refuse_from) them as it does others, because it has not called them by then.
+    /// Where a middleware spawns handlers, the server learns that of a layer or a probe within the task only with
     /// [`context_in_extensions`](Server::context_in_extensions). To have health checkers served like any client, but not counted as traffic, there is
     /// [`probe_user_agents`](crate::ShutdownCoordinator::probe_user_agents).
     ///
@@ -485,7 +486,11 @@ impl<X, H, C> Server<X, H, C> {
     /// By default all are served for as long as the listener is open. A refused request is lost unless its client, or a proxy
     /// in front, tries it again elsewhere. So with [`Phase::LameDuck`] on Kubernetes, where traffic still comes for some seconds
     /// after SIGTERM, each of those requests gets 503; [`Phase::Drain`] refuses those that come after routing has had its time
-    /// to move. Probes on the same server are refused, too: let [`serve_admin`](crate::serve_admin) answer them.
+    /// to move.
+    ///
+    /// Requests that [`exempt`](Server::exempt) names are never refused. This crate's probes, gRPC's health service, and what a
+    /// [`DrainLayer`](crate::DrainLayer) under the server exempts are refused and count as refused, because the server has not called
+    /// them by then: name them with [`exempt`](Server::exempt) as well, or let [`serve_admin`](crate::serve_admin) answer probes.
     ///
     /// The report counts them ([`Traffic::refused`](crate::report::Traffic::refused)). They are evidence of traffic, so
     /// [`leave_early`](crate::PlanBuilder::leave_early) waits until none comes. From Release on requests are refused in any case.
