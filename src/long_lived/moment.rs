@@ -74,6 +74,8 @@ pub struct Moment {
     /// The age of its connection, if that has one, and who waits for it.
     age: Option<Limit>,
     aging: Option<Pin<Box<Sleep>>>,
+    /// Only the age of its connection lets it come: no shutdown waits for whoever asks.
+    only_age: bool,
     state: State,
 }
 
@@ -96,8 +98,19 @@ impl Moment {
             shared,
             lot,
             aging: None,
+            only_age: false,
             state: State::Waiting(Box::pin(begun.cancelled_owned())),
         }
+    }
+
+    /// The same without a shutdown's part: it comes when the age of its connection is over. `None` if that has none.
+    #[cfg(feature = "tower")]
+    pub(crate) fn of_age(self) -> Option<Self> {
+        self.age?;
+        Some(Moment {
+            only_age: true,
+            ..self
+        })
     }
 
     #[cfg(feature = "tower")]
@@ -114,7 +127,7 @@ impl Moment {
     #[cfg(feature = "tower")]
     pub(crate) fn may_have_come(&self) -> bool {
         let aged = self.age.is_some_and(|age| age.at <= Instant::now());
-        aged || !self.shared.tracker().is_serving()
+        aged || !(self.only_age || self.shared.tracker().is_serving())
     }
 
     /// When it comes in a shutdown, as soon as that is known: when its phase has begun.
@@ -126,7 +139,7 @@ impl Moment {
 
     /// Whether it comes because of its connection's age: that is over before the shutdown's moment.
     fn is_aged(&self) -> bool {
-        let shutdown = self.at();
+        let shutdown = self.at().filter(|_| !self.only_age);
         self.age
             .is_some_and(|age| shutdown.is_none_or(|at| age.at <= at))
     }
@@ -151,7 +164,7 @@ impl Moment {
 
     /// It has come: counts that.
     fn tell(&self) {
-        match self.shared.tracker().is_serving() {
+        match self.only_age || self.shared.tracker().is_serving() {
             // No shutdown is to find it in its report.
             true => self.shared.ages.tell(self.lot),
             false => self.shared.notices.tell(self.lot),
@@ -193,6 +206,7 @@ impl Future for Moment {
             }
             let next = match self.poll_age(cx) {
                 Poll::Ready(()) => State::Come,
+                Poll::Pending if self.only_age => return Poll::Pending,
                 Poll::Pending => ready!(self.poll_shutdown(cx)),
             };
             if let State::Come = next {
@@ -208,6 +222,7 @@ impl Clone for Moment {
         Moment {
             // The connection may be gone, and its age with it.
             age: self.age,
+            only_age: self.only_age,
             ..Moment::new(Arc::clone(&self.shared), self.lot)
         }
     }

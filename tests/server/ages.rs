@@ -14,7 +14,9 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
 use lameduck::server::Serving;
-use lameduck::{Moment, Phase, Plan, Reason, Server, ShutdownHandle, Told, close_websocket};
+use lameduck::{
+    DrainLayer, Moment, Phase, Plan, Reason, Server, ShutdownHandle, Told, close_websocket,
+};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -351,16 +353,8 @@ async fn websocket_that_nobody_reads_stays_without_a_grace() {
 
 #[tokio::test(start_paused = true)]
 async fn event_stream_ends_whole_when_its_age_is_over_and_its_connection_behind_it() {
-    let ticks = || {
-        stream::unfold((), |()| async {
-            sleep(millis(300)).await;
-            let tick = Ok::<_, Infallible>(Event::default().data("tick"));
-            Some((tick, ()))
-        })
-    };
-    let app = Router::new().route("/", get(async move || Sse::new(ticks())));
     let (_shutdown, handle) = exact(cluster());
-    let (door, _) = serve(app, &handle);
+    let (door, _) = serve(ticking(), &handle);
     let mut client = door.connect();
     client.ask("/").await;
 
@@ -373,6 +367,75 @@ async fn event_stream_ends_whole_when_its_age_is_over_and_its_connection_behind_
     assert_eq!(rest.unwrap(), b"");
     // Its head could not say close.
     assert_took(lingered, LINGER);
+}
+
+/// An event stream without an end.
+fn ticking() -> Router {
+    let ticks = || {
+        stream::unfold((), |()| async {
+            sleep(millis(300)).await;
+            let tick = Ok::<_, Infallible>(Event::default().data("tick"));
+            Some((tick, ()))
+        })
+    };
+    Router::new().route("/", get(async move || Sse::new(ticks())))
+}
+
+// Nobody waits for them; their connections have an age all the same.
+#[tokio::test(start_paused = true)]
+async fn event_stream_that_is_exempt_or_on_an_admin_server_ends_when_its_age_is_over() {
+    let by_server: fn(&ShutdownHandle, Pipes) -> Serving = |handle, listener| {
+        let server = Server::new(handle).exempt(|_| true);
+        server.max_connection_age(AGE).serve(listener, ticking())
+    };
+    let by_layer: fn(&ShutdownHandle, Pipes) -> Serving = |handle, listener| {
+        let layer = DrainLayer::new(handle).exempt(|_| true);
+        let server = Server::new(handle).max_connection_age(AGE);
+        server.serve(listener, ticking().layer(layer))
+    };
+    let admin: fn(&ShutdownHandle, Pipes) -> Serving = |handle, listener| {
+        let server = Server::admin(handle).max_connection_age(AGE);
+        server.serve(listener, ticking())
+    };
+    for serve in [by_server, by_layer, admin] {
+        let (shutdown, handle) = exact(cluster());
+        let (door, listener) = pipes();
+        serve(&handle, listener);
+        let mut client = door.connect();
+        client.ask("/").await;
+
+        let (stream, took) = timed(client.until(b"\r\n0\r\n\r\n")).await;
+        let (rest, lingered) = timed(client.end()).await;
+
+        let stream = String::from_utf8(stream).unwrap();
+        assert!(stream.contains("retry: "), "{stream}");
+        assert_within(took, EARLY, LATE);
+        assert_eq!(rest.unwrap(), b"");
+        assert_took(lingered, LINGER);
+        drop(shutdown);
+    }
+}
+
+// As without an age: it is not told, and dropped at the end of Exit.
+#[tokio::test(start_paused = true)]
+async fn shutdown_does_not_end_an_exempt_event_stream_whose_age_is_not_over() {
+    let (shutdown, handle) = exact(cluster());
+    let (door, _) = serve_by(&handle, ticking(), |server| {
+        let age = seconds(24 * 60 * 60);
+        server.exempt(|_| true).max_connection_age(age)
+    });
+    ready(&handle).await;
+    let mut client = door.connect();
+    client.ask("/").await;
+    settle().await;
+
+    let report = soon(begin(shutdown)).await.unwrap();
+    let stream = client.end().await.unwrap();
+
+    let stream = String::from_utf8(stream).unwrap();
+    assert!(!stream.contains("retry: "), "{stream}");
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.long.told, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,13 +47,14 @@ pub trait Hold {
     /// Lets Close wait for it, and not Drain. `false` when that is over.
     fn keep_for_close(&mut self) -> bool;
 
-    /// How the response ends if it lasts.
+    /// How the response ends if it lasts. A shutdown ends what Close waits for; the connection's age ends all of it.
     #[inline]
     fn fate<B>(&mut self, response: &mut Response<B>, sized: bool) -> Fate {
-        match lasts(response, sized) && self.keep_for_close() {
-            true => fate(response, sized, self.current()),
-            false => Fate::Whole,
+        if !lasts(response, sized) {
+            return Fate::Whole;
         }
+        let waited_for = self.keep_for_close();
+        fate(response, sized, self.current(), waited_for)
     }
 }
 

@@ -5,6 +5,7 @@ use http::{HeaderMap, Response};
 
 use super::ending::{Ending, Fate, How};
 use crate::http::current::Current;
+use crate::long_lived::Moment;
 use crate::shared::Shared;
 
 /// Marks a response that lasts: put it into the response's extensions, or let a [`LongLivedLayer`](crate::layer::LongLivedLayer) do it.
@@ -64,10 +65,19 @@ impl LongLived {
     }
 }
 
-/// How the body of a response that lasts ends.
+/// How the body of a response that lasts ends. `waited_for` is whether Close waits for it, and a shutdown ends it.
 #[cold]
-pub(crate) fn fate<B>(response: &mut Response<B>, sized: bool, current: Current) -> Fate {
-    let Some(moment) = current.moment() else {
+pub(crate) fn fate<B>(
+    response: &mut Response<B>,
+    sized: bool,
+    current: Current,
+    waited_for: bool,
+) -> Fate {
+    let moment = match waited_for {
+        true => current.moment(),
+        false => current.moment().and_then(Moment::of_age),
+    };
+    let Some(moment) = moment else {
         return Fate::Whole;
     };
     match how(response, sized, moment.shared()) {
