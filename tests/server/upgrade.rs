@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message as ClientMessage;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::pipes::*;
 use crate::support::*;
 
 // Case 54.
@@ -187,6 +188,55 @@ async fn an_upgrade_is_refused_with_503_from_the_phase_that_was_set() {
     assert!(refused.says_close() && refused.head.contains("retry-after: "));
     assert_eq!(page.text(), "page");
     assert_eq!(soon(run).await.unwrap().traffic.refused, 1);
+}
+
+// A tunnel lasts as any other upgrade does (RFC 9110, section 9.3.6).
+#[tokio::test(start_paused = true)]
+async fn a_connect_tunnel_is_refused_with_503_from_the_phase_that_was_set() {
+    const CONNECT: &str = "CONNECT test:443 HTTP/1.1\r\nHost: test:443\r\n\r\n";
+    let (shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    let app = tower::service_fn(async |_: http::Request<hyper::body::Incoming>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+    });
+    Server::new(&handle)
+        .refuse_upgrades_from(Phase::LameDuck)
+        // So that a request may still come on a connection of HTTP/2.
+        .goaway(false)
+        .serve(listener, app);
+    ready(&handle).await;
+    let (mut http2, connection) = h2::client::handshake(door.stream()).await.unwrap();
+    tokio::spawn(connection);
+    let mut over_http2 = async |method: &str, uri: &str| {
+        let request = http::Request::builder().method(method).uri(uri);
+        let (response, _stream) = http2
+            .send_request(request.body(()).unwrap(), false)
+            .unwrap();
+        soon(response).await.unwrap().status().as_u16()
+    };
+    let mut early = door.connect();
+    early.send(CONNECT).await;
+    let before = (
+        early.response().await.status,
+        over_http2("CONNECT", "test:443").await,
+    );
+    // It holds Drain.
+    let guard = handle.guard();
+
+    let run = begin(shutdown);
+    reached(&handle, Phase::LameDuck).await;
+    let mut late = door.connect();
+    late.send(CONNECT).await;
+    let refused = late.response().await;
+    let http2_refused = over_http2("CONNECT", "test:443").await;
+    let page = over_http2("GET", "http://test/").await;
+    drop((guard, early));
+    let report = soon(run).await.unwrap();
+
+    assert_eq!(before, (200, 200));
+    assert_eq!((refused.status, http2_refused, page), (503, 503, 200));
+    assert!(refused.says_close() && refused.head.contains("retry-after: "));
+    assert_eq!(report.traffic.refused, 2);
 }
 
 #[tokio::test(start_paused = true)]

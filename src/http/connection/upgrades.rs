@@ -2,13 +2,15 @@
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Request, Version};
-use hyper::ext::Protocol;
 
-/// Whether a request asks to leave HTTP: an upgrade (RFC 9110, section 7.8) or an extended CONNECT (RFC 8441).
+/// Whether a request asks to leave HTTP: an upgrade, a CONNECT (RFC 9110, sections 7.8 and 9.3.6), or an extended CONNECT
+/// (RFC 8441).
 pub(crate) fn is_asked_for<B>(request: &Request<B>) -> bool {
+    if *request.method() == Method::CONNECT {
+        return true;
+    }
     if request.version() >= Version::HTTP_2 {
-        return *request.method() == Method::CONNECT
-            && request.extensions().get::<Protocol>().is_some();
+        return false;
     }
     let headers = request.headers();
     // `h2c` is offered by clients that are content without: it is ignored, and the request served (RFC 9113, section 3.1).

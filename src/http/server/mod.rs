@@ -499,8 +499,8 @@ impl<X, H, C> Server<X, H, C> {
         self
     }
 
-    /// From this phase on, answers requests for an upgrade (WebSockets; over HTTP/2 an extended CONNECT) with 503 and
-    /// `Retry-After` before the handler is called, so that no long connection begins that is told to end a moment later.
+    /// From this phase on, answers requests for an upgrade (WebSockets; over HTTP/2 an extended CONNECT) and for a CONNECT tunnel
+    /// with 503 and `Retry-After` before the handler is called, so that no long connection begins that is told to end a moment later.
     ///
     /// By default they are accepted for as long as the listener is: in an ordinary rollout none comes any more, and a replica
     /// that nobody took out of rotation may be the only one that its clients reach.
