@@ -86,12 +86,13 @@ impl Life {
     }
 
     /// Looks whether all that it carries is exempt. hyper has flushed a response before it reads the next request, unless the
-    /// socket is full and the client pipelines.
+    /// socket is full and the client pipelines. The response before may have counted then, and counts until it is idle.
     #[cold]
     fn carries_exempt(&mut self) {
         let exit = &self.exit;
         let others = self.in_flight() + exit.unfinished() + exit.upgraded();
-        if self.carries.what == What::Counted && self.carries.exempt > 0 && others == 0 {
+        let alone = others == 0 && !exit.is_behind();
+        if self.carries.what == What::Counted && self.carries.exempt > 0 && alone {
             self.carries.what = What::Exempt;
         }
     }

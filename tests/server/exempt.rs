@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{Method, Request};
@@ -252,6 +253,52 @@ async fn exempt_response_that_is_not_read_holds_up_nothing() {
 
         assert_eq!(report.took < seconds(1), clean, "{path}: {report}");
         assert_eq!(report.is_clean(), clean, "{path}: {report}");
+    }
+}
+
+// Both come at once, and the client does not read: the first response is over, and has not been written whole. hyper begins the
+// second request then if it gathers what it writes.
+#[tokio::test(start_paused = true)]
+async fn exempt_request_behind_a_counted_response_that_is_not_read_does_not_let_its_connection_go()
+{
+    for (first, by_layer) in [("/counted", false), ("/counted", true), ("/exempt", false)] {
+        let (size, gate) = (4 * PIPE, Gate::new());
+        let (shutdown, handle) = exact(Plan::immediate());
+        let (door, listener) = pipes();
+        let held = Arc::clone(&gate);
+        let layer = DrainLayer::new(&handle);
+        let app = Router::new()
+            .route("/exempt/held", get(async move || held.pass().await))
+            .fallback(async move || "x".repeat(size))
+            .layer(layer.exempt(|head| head.uri.path().starts_with("/exempt")));
+        Server::new(&handle)
+            .exempt(move |head| !by_layer && head.uri.path().starts_with("/exempt"))
+            .http1(|http1| {
+                http1.pipeline_flush(true);
+            })
+            .serve(listener, app);
+        ready(&handle).await;
+        let mut client = door.connect();
+        client
+            .send([request(first), request("/exempt/held")].concat())
+            .await;
+        gate.entered().await;
+
+        let run = begin(shutdown);
+        sleep(seconds(3)).await;
+        let (phase, connections) = (handle.phase(), handle.connections());
+        let body = match first {
+            "/counted" => client.response().await.body,
+            _ => vec![0; size],
+        };
+        gate.open();
+        let report = soon(run).await.unwrap();
+
+        let waits = first == "/counted";
+        assert_eq!(phase == Some(Phase::Close), waits, "{first}: {report}");
+        assert_eq!(connections, u64::from(waits), "{first}");
+        assert_eq!(body.len(), size);
+        assert!(report.is_clean(), "{report}");
     }
 }
 

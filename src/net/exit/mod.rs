@@ -61,6 +61,8 @@ pub(crate) struct Exit {
     in_flight: u32,
     /// HTTP/1: hyper may still hold a part of the last response.
     unflushed: bool,
+    /// HTTP/1: that was so when the latest request began.
+    behind: bool,
     /// HTTP/2: streams without the end of their response.
     unanswered: u32,
     /// HTTP/2: streams whose response has ended, and whose request has not.
@@ -139,6 +141,7 @@ impl Exit {
             requested: 0,
             in_flight: 0,
             unflushed: false,
+            behind: false,
             unanswered: 0,
             uploads: 0,
             tunnels: 0,
@@ -301,6 +304,11 @@ impl Exit {
         }
     }
 
+    /// Whether a response of HTTP/1 may not have been written whole that is before the one of the request in flight.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.behind && self.in_flight > 0
+    }
+
     /// How many bytes of ours the client has not acknowledged since we closed our side, as far as that is known.
     pub(crate) fn unacknowledged(&self) -> u32 {
         match &self.closing {
@@ -396,6 +404,7 @@ impl Exit {
     pub(crate) fn begin(&mut self) {
         self.in_flight += 1;
         self.requested += 1;
+        self.behind = self.unflushed;
         self.unflushed = self.protocol == Protocol::Http1;
     }
 
