@@ -33,6 +33,7 @@ mod group;
 #[cfg(feature = "tonic")]
 mod grpc_probes;
 mod half_close;
+mod half_frames;
 mod header_blocks;
 mod http1;
 mod http2;

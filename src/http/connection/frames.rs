@@ -51,25 +51,29 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Follows what the client has sent. The answer to the PING is taken out of it, if all of it is there.
+    /// Follows what the client has sent. Returns whether the end of the answer to the PING was in it: h2 will not take it for one.
     #[inline]
-    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> Answer {
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> bool {
         let Frames {
             read,
             streams,
             ping,
             ..
         } = self;
-        let mut left_behind = None;
+        let mut behind_pong = None;
         read.follow(bytes, |frame, left| match frame.kind() {
             HEADERS => streams.begin(frame),
             CONTINUATION => streams.go_on(frame),
             DATA if frame.has(END_STREAM) => streams.ended(frame.stream()),
             RST_STREAM => streams.reset(frame.stream()),
-            PING if frame.has(ACK) && Some(frame.payload) == *ping => left_behind = Some(left),
+            PING if frame.has(ACK) && Some(frame.payload) == *ping => behind_pong = Some(left),
             _ => {}
         });
-        left_behind.map_or(Answer::None, |left| take_answer(bytes, left))
+        if let Some(behind) = behind_pong {
+            let end = bytes.len() - behind;
+            spoil_answer(&mut bytes[..end]);
+        }
+        behind_pong.is_some()
     }
 
     /// Follows what has been sent to the client.
@@ -131,26 +135,14 @@ impl Frames {
     }
 }
 
-/// What was read of the answer to the PING behind the first GOAWAY.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    None,
-    /// h2 will not see it.
-    Taken,
-    /// A part of it was read before: h2 has got that.
-    Left,
-}
-
-/// Takes the answer out of `bytes`, in which `left` follow it.
+/// Changes the answer, with which `bytes` end, so that h2 does not know it: its type, or the end of what it carries if h2 has
+/// the type already. h2 ignores an answer to a PING that it has not sent.
 #[cold]
-fn take_answer(bytes: &mut [u8], left: usize) -> Answer {
-    let begin = (bytes.len() - left).checked_sub(HEAD + PAYLOAD);
-    match begin {
-        None => Answer::Left,
-        Some(begin) => {
-            bytes[begin + TYPE] = IGNORED;
-            Answer::Taken
-        }
+fn spoil_answer(bytes: &mut [u8]) {
+    let last = bytes.len() - 1;
+    match bytes.len().checked_sub(HEAD + PAYLOAD - TYPE) {
+        Some(kind) => bytes[kind] = IGNORED,
+        None => bytes[last] ^= u8::MAX,
     }
 }
 
@@ -373,7 +365,7 @@ mod tests {
     const ANSWER: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0pingpong";
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
-    fn read(frames: &mut Frames, bytes: &[u8]) -> Answer {
+    fn read(frames: &mut Frames, bytes: &[u8]) -> bool {
         frames.read(&mut bytes.to_vec())
     }
 
@@ -431,20 +423,21 @@ mod tests {
     }
 
     #[test]
-    fn clients_answer_is_seen_however_the_bytes_are_cut() {
+    fn clients_answer_is_taken_from_h2_however_the_bytes_are_cut() {
         for cut in 0..ANSWER.len() {
             let mut frames = Frames::default();
             frames.written(LEAVING);
+            let (mut first, mut rest) = (ANSWER[..cut].to_vec(), ANSWER[cut..].to_vec());
 
             read(&mut frames, SETTINGS);
-            let early = read(&mut frames, &ANSWER[..cut]);
-            let seen = read(&mut frames, &ANSWER[cut..]);
+            let early = frames.read(&mut first);
+            let taken = frames.read(&mut rest);
 
-            let expected = match cut {
-                0 => Answer::Taken,
-                _ => Answer::Left,
-            };
-            assert_eq!((early, seen), (Answer::None, expected), "cut at {cut}");
+            assert_eq!((early, taken), (false, true), "cut at {cut}");
+            let passed_on = [first, rest].concat();
+            let ping_ack = (passed_on[TYPE], &passed_on[HEAD..]);
+            assert_ne!(ping_ack, (PING, &ANSWER[HEAD..]), "cut at {cut}");
+            assert_eq!(passed_on[..TYPE], ANSWER[..TYPE], "its length stays");
         }
     }
 
@@ -458,7 +451,7 @@ mod tests {
 
         let ignored = [&[0, 0, 8, IGNORED], &ANSWER[4..]].concat();
         let expected = [&empty(HEADERS, END_HEADERS, 1)[..], &ignored, SETTINGS].concat();
-        assert_eq!((seen, bytes), (Answer::Taken, expected));
+        assert_eq!((seen, bytes), (true, expected));
     }
 
     #[test]
@@ -468,7 +461,7 @@ mod tests {
 
         let seen = read(&mut frames, b"\0\0\x08\x06\x01\0\0\0\0keepalve");
 
-        assert_eq!(seen, Answer::None);
+        assert!(!seen);
     }
 
     /// A frame without a payload.
@@ -541,7 +534,7 @@ mod tests {
         for (is_read, bytes) in turns {
             for part in cases::cut(bytes, places) {
                 if *is_read {
-                    pong |= read(&mut frames, part) != Answer::None;
+                    pong |= read(&mut frames, part);
                 } else {
                     frames.written(part);
                 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Answer, Frames, Seen};
+use super::frames::{Frames, Seen};
 use super::gathered::Gathered;
 use super::late_cut::LateCut;
 use super::messages::{Messages, ends_head};
@@ -145,10 +145,8 @@ impl<I> Io<I> {
             return;
         };
         let before = http2.frames.seen();
-        match http2.frames.read(bytes) {
-            Answer::None => {}
-            Answer::Taken => self.state.tell(Exit::pong_taken),
-            Answer::Left => self.state.tell(Exit::set_ponged),
+        if http2.frames.read(bytes) {
+            self.state.tell(Exit::pong_taken);
         }
         self.tell_frames(before);
     }
