@@ -135,6 +135,9 @@ impl Timeouts {
     /// then, if the head is older.
     ///
     /// While a request is handled nothing is waited for; half of the next head is bounded from the end of the response on.
+    ///
+    /// On HTTP/2 it bounds the rest of a header block and of any frame that is not the body of an open stream, from the end of
+    /// [`pong`](Timeouts::pong) on: behind the first GOAWAY.
     pub const fn head(mut self, serving: Duration, leaving: Duration) -> Self {
         self.head = Limit { serving, leaving };
         self

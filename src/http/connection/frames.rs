@@ -42,6 +42,8 @@ pub(crate) struct Frames {
     read: Border,
     written: Border,
     streams: Streams,
+    /// The client is inside a frame, and it is not the body of an open stream, which may take any time.
+    half: bool,
     /// A GOAWAY has been written.
     goaway: bool,
     /// What the PING behind it carries.
@@ -69,11 +71,23 @@ impl Frames {
             PING if frame.has(ACK) && Some(frame.payload) == *ping => behind_pong = Some(left),
             _ => {}
         });
+        self.find_half();
         if let Some(behind) = behind_pong {
             let end = bytes.len() - behind;
             spoil_answer(&mut bytes[..end]);
         }
         behind_pong.is_some()
+    }
+
+    #[inline]
+    fn find_half(&mut self) {
+        self.half = !self.read.is_between_frames() && !self.is_in_body();
+    }
+
+    /// Whether what is half read is the body of an open stream.
+    fn is_in_body(&self) -> bool {
+        let frame = self.read.known();
+        frame.is_some_and(|frame| frame.kind() == DATA && self.streams.is_open(frame.stream()))
     }
 
     /// Follows what has been sent to the client.
@@ -96,6 +110,8 @@ impl Frames {
             PING if *goaway && !frame.has(ACK) && ping.is_none() => *ping = Some(frame.payload),
             _ => {}
         });
+        // It may have ended the stream.
+        self.find_half();
     }
 
     /// What has been seen of the streams.
@@ -104,7 +120,7 @@ impl Frames {
         Seen {
             unanswered: self.streams.unanswered,
             uploads: self.streams.open.len() as u32 - self.streams.unanswered,
-            in_head_block: self.streams.in_head_block,
+            in_head: self.streams.in_head_block || self.half,
         }
     }
 
@@ -153,8 +169,9 @@ pub(crate) struct Seen {
     pub(crate) unanswered: u32,
     /// How many have got it, and have not ended their request.
     pub(crate) uploads: u32,
-    /// The client is in a header block: of a request's head or of its trailers.
-    pub(crate) in_head_block: bool,
+    /// The client is in a header block, of a request's head or of its trailers, or in a frame that is not the body of an open
+    /// stream.
+    pub(crate) in_head: bool,
 }
 
 /// The streams that the client has opened.
@@ -228,6 +245,10 @@ impl Streams {
         }
     }
 
+    fn is_open(&self, stream: u32) -> bool {
+        self.open.iter().any(|open| open.id == stream)
+    }
+
     fn find(&mut self, stream: u32) -> Option<&mut Stream> {
         self.open.iter_mut().find(|open| open.id == stream)
     }
@@ -299,6 +320,11 @@ impl Frame {
 impl Border {
     const fn is_between_frames(&self) -> bool {
         self.head == 0
+    }
+
+    /// The frame that is half read, if its head is there.
+    fn known(&self) -> Option<&Frame> {
+        (self.head == HEAD).then_some(&self.frame)
     }
 
     /// Calls `seen` with each frame that is complete, and with how many bytes are behind it.
@@ -439,6 +465,37 @@ mod tests {
             assert_ne!(ping_ack, (PING, &ANSWER[HEAD..]), "cut at {cut}");
             assert_eq!(passed_on[..TYPE], ANSWER[..TYPE], "its length stays");
         }
+    }
+
+    #[test]
+    fn half_a_frame_is_a_head_unless_it_is_the_body_of_an_open_stream() {
+        let half = |frame: &[u8]| {
+            let mut frames = Frames::default();
+            read(&mut frames, &empty(HEADERS, END_HEADERS, 1));
+            read(&mut frames, frame);
+            frames.seen().in_head
+        };
+        let data = |stream| [&[0, 0, 9][..], &[DATA, 0, 0, 0, 0, stream, b'x']].concat();
+
+        assert!(half(&[0, 0, 0]));
+        assert!(half(&ANSWER[..12]));
+        assert!(half(b"\0\0\x09\x01\x05\0\0\0\x03\x82"));
+        assert!(!half(&data(1)));
+        assert!(half(&data(3)));
+        assert!(!half(SETTINGS));
+    }
+
+    #[test]
+    fn half_a_body_is_a_head_when_its_stream_has_been_reset() {
+        let mut frames = Frames::default();
+        read(&mut frames, &empty(HEADERS, END_HEADERS, 1));
+        read(&mut frames, b"\0\0\x09\0\0\0\0\0\x01half");
+        let before = frames.seen().in_head;
+
+        frames.written(&empty(DATA, END_STREAM, 1));
+        frames.written(&empty(RST_STREAM, 0, 1));
+
+        assert_eq!((before, frames.seen().in_head), (false, true));
     }
 
     #[test]

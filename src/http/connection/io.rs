@@ -202,8 +202,8 @@ impl<I> Io<I> {
 
     fn tell_seen(&self, before: Seen, seen: Seen) {
         self.state.tell(|exit| {
-            if seen.in_head_block != before.in_head_block {
-                exit.receiving(match seen.in_head_block {
+            if seen.in_head != before.in_head {
+                exit.receiving(match seen.in_head {
                     true => Receiving::Head,
                     false => Receiving::Nothing,
                 });

@@ -47,7 +47,7 @@ pub(crate) struct Answers {
 pub(crate) enum Receiving {
     /// Between two messages.
     Nothing,
-    /// In a request's head (on HTTP/2: in a header block).
+    /// In a request's head (on HTTP/2: in a header block, or in a frame that is not the body of an open stream).
     Head,
     /// In the body of an HTTP/1 request.
     Body,

@@ -234,6 +234,7 @@ impl World {
         while let Some(piece) = self.http1.buffer.pop_front() {
             match piece {
                 Piece::HalfHead => self.http2.in_block = true,
+                Piece::Blank => self.http2.in_block = false,
                 Piece::Head { body } => {
                     self.http2.in_block = false;
                     // Above the last stream of the second GOAWAY it is none.
@@ -257,11 +258,14 @@ impl World {
                         stream.ended = true;
                     }
                 }
-                // The IO keeps it, if it has not answered before.
-                Piece::Pong if !self.http2.ponged => {
-                    let now = self.now;
-                    self.http2.pong_taken.get_or_insert(now);
-                    self.tell(Exit::pong_taken);
+                Piece::Pong => {
+                    self.http2.in_block = false;
+                    // The IO keeps it, if it has not answered before.
+                    if !self.http2.ponged {
+                        let now = self.now;
+                        self.http2.pong_taken.get_or_insert(now);
+                        self.tell(Exit::pong_taken);
+                    }
                 }
                 _ => {}
             }

@@ -487,6 +487,11 @@ impl World {
                 self.bodies += u32::from(body);
                 self.sends(Piece::Head { body });
             }
+            // The rest of a frame that is no head.
+            Step::Blank if self.at == At::Head => {
+                self.at = At::Between;
+                self.sends(Piece::Blank);
+            }
             Step::BodyEnd if self.bodies > 0 && self.at != At::Head => {
                 self.bodies -= 1;
                 self.sends(Piece::BodyEnd);
@@ -496,7 +501,9 @@ impl World {
     }
 
     fn pong(&mut self) {
-        if self.http2.pinged && !self.client_ended && self.at != At::Head {
+        if self.http2.pinged && !self.client_ended {
+            // What was half sent was this.
+            self.at = At::Between;
             self.sends(Piece::Pong);
         }
     }
