@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use lameduck::report::Report;
 use lameduck::server::tunnel;
-use lameduck::{Moment, Phase, Plan, ShutdownCoordinator};
+use lameduck::{Moment, Phase, Plan, Server, ShutdownCoordinator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -126,6 +126,49 @@ async fn tunnel_whose_task_does_not_ask_is_cut_at_the_deadline_of_close() {
     assert_eq!((report.long.told, report.long.cut), (0, 1), "{report}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_is_told_to_a_tunnel_that_waits_for_an_answer_behind_its_age() {
+    let mut scene = Scene::start_with(Tunnels::Told, |server| {
+        server.max_connection_age(millis(200))
+    })
+    .await;
+    let mut client = scene.client().await;
+    let handle = scene.shutdown.as_ref().unwrap().handle();
+
+    // The client has sent last. Its age is over before the answer comes, and the shutdown begins after that.
+    let asks = tokio::spawn(async move { (client.ask(2_500).await, client) });
+    sleep(millis(1_000)).await;
+    assert_eq!(handle.connections(), 1);
+    let report = scene.leave().await;
+
+    let (answered, client) = asks.await.unwrap();
+    answered.unwrap();
+    soon(client.connection).await.unwrap();
+    assert!(report.took < millis(4_000), "{report}");
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.long.told, report.long.cut), (1, 0), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tunnel_whose_client_sent_last_ends_behind_its_age() {
+    let scene = Scene::start_with(Tunnels::Told, |server| {
+        server.max_connection_age(millis(200))
+    })
+    .await;
+    let mut client = scene.client().await;
+    let handle = scene.shutdown.as_ref().unwrap().handle();
+
+    let begun = Instant::now();
+    let answer = soon(client.ask(100_000)).await;
+    while handle.connections() > 0 {
+        sleep(millis(10)).await;
+        assert!(begun.elapsed() < millis(10_000), "it is still open");
+    }
+
+    assert!(answer.is_err());
+    assert!(begun.elapsed() > plan().deadline(Phase::Release) / 2);
+}
+
 /// What the proxy's handler does.
 #[derive(Clone, Copy)]
 enum Tunnels {
@@ -143,6 +186,10 @@ struct Scene {
 
 impl Scene {
     async fn start(tunnels: Tunnels) -> Self {
+        Scene::start_with(tunnels, |server| server).await
+    }
+
+    async fn start_with(tunnels: Tunnels, set: impl FnOnce(Server) -> Server) -> Self {
         let (upstream, tls) = upstream().await;
         let shutdown = ShutdownCoordinator::new(plan()).termination_log("/nonexistent");
         let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
@@ -158,7 +205,7 @@ impl Scene {
                 }
             }
         });
-        lameduck::serve(listener, service, &shutdown.handle());
+        set(Server::new(&shutdown.handle())).serve(listener, service);
         Scene {
             shutdown: Some(shutdown),
             proxy,
@@ -201,7 +248,7 @@ impl Scene {
 fn connect(request: Request, tunnels: Tunnels) -> Response {
     let target = request.uri().authority().unwrap().to_string();
     let moment = match tunnels {
-        Tunnels::Told => Moment::current(),
+        Tunnels::Told => Moment::of(request.extensions()),
         Tunnels::Unaware => None,
     };
     tokio::spawn(async move {

@@ -77,6 +77,8 @@ pub struct Moment {
     /// Only the age of its connection lets it come: no shutdown waits for whoever asks.
     only_age: bool,
     state: State,
+    /// It came before a shutdown, because of the age.
+    before: bool,
 }
 
 /// What has no deadline has one that is this far away.
@@ -100,6 +102,7 @@ impl Moment {
             aging: None,
             only_age: false,
             state: State::Waiting(Box::pin(begun.cancelled_owned())),
+            before: false,
         }
     }
 
@@ -110,6 +113,15 @@ impl Moment {
         Some(Moment {
             only_age: true,
             ..self
+        })
+    }
+
+    /// The moment in a shutdown, for what has been told before that, because of its connection's age, and goes on.
+    #[cfg(feature = "net")]
+    pub(crate) fn of_shutdown(&self) -> Option<Moment> {
+        self.before.then(|| Moment {
+            age: None,
+            ..Moment::new(Arc::clone(&self.shared), self.lot)
         })
     }
 
@@ -163,8 +175,9 @@ impl Moment {
     }
 
     /// It has come: counts that.
-    fn tell(&self) {
-        match self.only_age || self.shared.tracker().is_serving() {
+    fn tell(&mut self) {
+        self.before = self.shared.tracker().is_serving();
+        match self.only_age || self.before {
             // No shutdown is to find it in its report.
             true => self.shared.ages.tell(self.lot),
             false => self.shared.notices.tell(self.lot),

@@ -11,6 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, cop
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::moment::Moment;
+use super::notices::Told;
+use crate::phase::Phase;
+use crate::plan::Plan;
 
 /// How long the client's end is waited for, after ours.
 const LINGERING_CLOSE: Duration = Duration::from_secs(1);
@@ -31,6 +34,11 @@ const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 ///
 /// A request that `upstream` answers later than that is lost. At the deadline all of it is over.
 ///
+/// When the moment comes because of its [connection's age](crate::Server::max_connection_age), and there is no grace, the deadline
+/// is decades away. An answer is then waited for at most half of the plan's time from the trigger to the end of Release
+/// ([`Plan::deadline`](crate::Plan::deadline)): 14 s by default. A shutdown that begins meanwhile is told to the tunnel at its moment, and from there on the tunnel has to
+/// the deadline of Close.
+///
 /// ```
 /// use axum::body::Body;
 /// use axum::extract::Request;
@@ -43,7 +51,7 @@ const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 /// /// Answers `CONNECT example.org:443`.
 /// async fn connect(request: Request) -> Response {
 ///     // Here, not in the task: only the handler knows which request it serves.
-///     let moment = Moment::current().expect("served by lameduck");
+///     let moment = Moment::of(request.extensions()).expect("served by lameduck");
 ///     let authority = request.uri().authority().map(ToString::to_string);
 ///     tokio::spawn(async move {
 ///         let mut upstream = TcpStream::connect(authority?).await.ok()?;
@@ -71,7 +79,6 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let linger = moment.shared().plan.linger();
     let flow = Flow::default();
     let mut near = flow.side(&mut *client, true);
     let mut far = flow.side(upstream, false);
@@ -80,22 +87,44 @@ where
         done = &mut copy => return done,
         told = &mut moment => told,
     };
-    let answer = linger.max(told.remaining() / 2);
-    let end = async {
-        let quiet = || if flow.awaits_answer() { answer } else { linger };
-        if let Some(done) = until_quiet(copy.as_mut(), &flow, quiet).await {
-            return done;
-        }
-        flow.ends_client.store(true, Ordering::Relaxed);
-        let done = until_quiet(copy.as_mut(), &flow, || linger).await;
-        done.unwrap_or_else(|| Ok(flow.bytes()))
+    let plan = &moment.shared().plan;
+    let (ended, told) = match moment.of_shutdown() {
+        None => (end(copy.as_mut(), &flow, &told, plan).await, told),
+        Some(shutdown) => tokio::select! {
+            ended = end(copy.as_mut(), &flow, &told, plan) => (ended, told),
+            told = shutdown => (end(copy.as_mut(), &flow, &told, plan).await, told),
+        },
     };
-    let passed = timeout_at(told.deadline(), end).await??;
+    let passed = ended?;
     drop(copy);
     let patience = told.remaining().min(LINGERING_CLOSE);
     // However the client takes it: all that there was has been passed on.
     let _ = timeout(patience, lingering_close(client)).await;
     Ok(passed)
+}
+
+/// Goes on with `copy` until nothing has moved for a while, and then without the client, at most to what `told` has for its
+/// deadline. Returns how many bytes came from each side.
+async fn end<F>(mut copy: Pin<&mut F>, flow: &Flow, told: &Told, plan: &Plan) -> io::Result<(u64, u64)>
+where
+    F: Future<Output = io::Result<(u64, u64)>>,
+{
+    let linger = plan.linger();
+    // Behind a connection's age the deadline may be decades away. That of Close is never later than this.
+    let left = told.remaining().min(plan.deadline(Phase::Release));
+    let answer = linger.max(left / 2);
+    let end = async {
+        let quiet = || if flow.awaits_answer() { answer } else { linger };
+        if !flow.is_client_ended() {
+            if let Some(done) = until_quiet(copy.as_mut(), flow, quiet).await {
+                return done;
+            }
+            flow.ends_client.store(true, Ordering::Relaxed);
+        }
+        let done = until_quiet(copy.as_mut(), flow, || linger).await;
+        done.unwrap_or_else(|| Ok(flow.bytes()))
+    };
+    timeout_at(told.deadline(), end).await?
 }
 
 /// Polls `copy` until nothing has moved for as long as `quiet` says. Its output, if it is over before.
@@ -189,6 +218,10 @@ impl Flow {
         (moved.client[READ], moved.upstream[READ])
     }
 
+    fn is_client_ended(&self) -> bool {
+        self.ends_client.load(Ordering::Relaxed)
+    }
+
     fn awaits_answer(&self) -> bool {
         self.client_last.load(Ordering::Relaxed)
     }
@@ -211,7 +244,7 @@ impl<T> Side<'_, T> {
     }
 
     fn is_ended(&self) -> bool {
-        self.is_client && self.flow.ends_client.load(Ordering::Relaxed)
+        self.is_client && self.flow.is_client_ended()
     }
 }
 

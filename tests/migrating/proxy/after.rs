@@ -49,7 +49,7 @@ fn connect(request: Request<Incoming>) -> Response<Body> {
         return refused;
     };
     // Here, not in the task: only the handler knows which request it serves.
-    let moment = Moment::current().expect("served by lameduck");
+    let moment = Moment::of(request.extensions()).expect("served by lameduck");
     tokio::spawn(async move {
         let mut client = TokioIo::new(hyper::upgrade::on(request).await.ok()?);
         let mut upstream = TcpStream::connect(target).await.ok()?;
