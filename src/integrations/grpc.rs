@@ -3,20 +3,19 @@
 //! Clients that watch it (gRPC's own client-side health checks, Envoy) send their next calls elsewhere as soon as it says
 //! NOT_SERVING. So it does at the trigger, and nobody can set it back.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer as TonicServer;
-use tonic_health::server::HealthReporter as TonicReporter;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -37,8 +36,8 @@ const OVERALL: &str = "";
 
 /// gRPC's health service (`grpc.health.v1.Health`), and what sets it. The overall health, the service named "", is serving.
 ///
-/// At the trigger every service that was set becomes NOT_SERVING, which is pushed to those who watch; what is set later is
-/// ignored. So clients that balance by it go elsewhere. Probes must not ask for these: the kubelet would take the pod out, which
+/// At the trigger every service that was set becomes NOT_SERVING, which is pushed to those who watch, whether or not
+/// [`run`](crate::ShutdownCoordinator::run) has been called; what is set later is ignored. So clients that balance by it go elsewhere. Probes must not ask for these: the kubelet would take the pod out, which
 /// may be the last one that serves. Three names are for probes, and follow those of HTTP:
 ///
 /// | service | SERVING |
@@ -47,7 +46,8 @@ const OVERALL: &str = "";
 /// | `readyz` | while nobody holds a [`not_ready`](ShutdownHandle::not_ready) token and the listener is open, as [`readiness`](crate::readiness); see [`HealthServer::policy`] |
 /// | `balancerz` | while nobody holds a token, to the trigger, as [`balancer`](crate::balancer) |
 ///
-/// `Watch` of them pushes each change. Whoever sets the status of a service of such a name keeps the name until he clears it.
+/// `Watch` of them pushes each change. Whoever sets the status of a service of such a name keeps the name until he clears it, in
+/// a `Watch` that is open as well. A `Watch` of any other name ends when that is cleared.
 ///
 /// `Check` is exempt, as [`Server::exempt`](crate::Server::exempt) says. `Watch` lasts: it is ended at its moment, with UNAVAILABLE,
 /// holds Close and not Drain, and is no traffic either. Both may stay mounted on an admin server, which answers to the end.
@@ -72,20 +72,17 @@ const OVERALL: &str = "";
 ///
 /// It registers a hook of LameDuck, `gRPC health`: a second one, or a shutdown that has gone further, is a [`HookError`].
 pub fn health(handle: &ShutdownHandle) -> Result<(HealthReporter, HealthServer), HookError> {
+    let overall = (OVERALL.to_owned(), ServingStatus::Serving);
     let reporter = HealthReporter {
-        inner: TonicReporter::new(),
-        names: Arc::new(Mutex::new(Names {
-            leaving: handle.is_shutting_down(),
-            all: BTreeSet::from([OVERALL.to_owned()]),
-        })),
+        set: Arc::new(watch::Sender::new(BTreeMap::from([overall]))),
     };
     let server = HealthServer::new(Answers {
         handle: handle.clone(),
         reporter: reporter.clone(),
         policy: ReadinessPolicy::default(),
     });
-    let leaving = reporter.clone();
-    handle.hook(Phase::LameDuck, HOOK, async move || leaving.leave().await)?;
+    // It has nothing to do: the trigger is the coordinator's own news. Its name is taken, so that there is one health service.
+    handle.hook(Phase::LameDuck, HOOK, async || {})?;
     Ok((reporter, server))
 }
 
@@ -96,14 +93,7 @@ fn is_watch(head: RequestHead<'_>) -> bool {
 /// Sets what the health service says of each service. Made by [`health`].
 #[derive(Clone)]
 pub struct HealthReporter {
-    pub(super) inner: TonicReporter,
-    /// Locked while the inner one is changed: what is set has its place before the trigger, or comes too late.
-    names: Arc<Mutex<Names>>,
-}
-
-struct Names {
-    leaving: bool,
-    all: BTreeSet<String>,
+    set: Arc<watch::Sender<BTreeMap<String, ServingStatus>>>,
 }
 
 impl HealthReporter {
@@ -123,35 +113,27 @@ impl HealthReporter {
     /// whatever is set.
     pub async fn set_service_status(&self, name: impl Into<String>, status: ServingStatus) {
         let name = name.into();
-        let mut names = self.names.lock().await;
-        let status = match names.leaving {
-            true => ServingStatus::NotServing,
-            false => status,
-        };
-        self.inner.set_service_status(&name, status).await;
-        names.all.insert(name);
+        self.set.send_modify(|set| {
+            set.insert(name, status);
+        });
     }
 
     /// Forgets the service with this name: who asks for it learns that it is unknown, or, of a name that is for probes, what the
     /// probe says.
     pub async fn clear_service_status(&self, name: &str) {
-        let mut names = self.names.lock().await;
-        self.inner.clone().clear_service_status(name).await;
-        names.all.remove(name);
+        self.set.send_modify(|set| {
+            set.remove(name);
+        });
     }
 
-    pub(super) async fn knows(&self, name: &str) -> bool {
-        self.names.lock().await.all.contains(name)
+    /// What has been set of the service with this name.
+    pub(super) fn status(&self, name: &str) -> Option<ServingStatus> {
+        self.set.borrow().get(name).copied()
     }
 
-    async fn leave(&self) {
-        let mut names = self.names.lock().await;
-        names.leaving = true;
-        for name in &names.all {
-            self.inner
-                .set_service_status(name, ServingStatus::NotServing)
-                .await;
-        }
+    /// Changes whenever something is set or cleared, from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<BTreeMap<String, ServingStatus>> {
+        self.set.subscribe()
     }
 }
 

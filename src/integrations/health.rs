@@ -9,14 +9,10 @@ use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use tonic_health::server::{HealthService, WatchStream as TonicWatch};
 
 use super::grpc::HealthReporter;
 use crate::handle::ShutdownHandle;
 use crate::http::probe::{Question, ReadinessPolicy};
-
-const SERVING: i32 = ServingStatus::Serving as i32;
-const NOT_SERVING: i32 = ServingStatus::NotServing as i32;
 
 /// Answers `Check` and `Watch`.
 #[derive(Clone)]
@@ -27,19 +23,34 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// What a service of this name is asked for; `None` if it is somebody's service.
-    async fn question(&self, service: &str) -> Option<Question> {
-        let question = match service {
+    /// The status of a service: what was set of it, until the trigger; of a name that is for probes, what the probe says.
+    fn status(&self, service: &str) -> Option<ServingStatus> {
+        let handle = &self.handle;
+        let Some(set) = self.reporter.status(service) else {
+            let serving = self.question(service)?.ask(handle);
+            return Some(match serving {
+                true => ServingStatus::Serving,
+                false => ServingStatus::NotServing,
+            });
+        };
+        if handle.is_shutting_down() {
+            return Some(ServingStatus::NotServing);
+        }
+        if set == ServingStatus::Serving {
+            // Somebody is told that traffic may come.
+            handle.shared.routing.answered();
+        }
+        Some(set)
+    }
+
+    /// What a probe of this name asks.
+    fn question(&self, service: &str) -> Option<Question> {
+        Some(match service {
             "livez" => Question::Alive,
             "readyz" => Question::Ready(self.policy),
             "balancerz" => Question::Ready(ReadinessPolicy::UntilShutdown),
             _ => return None,
-        };
-        (!self.reporter.knows(service).await).then_some(question)
-    }
-
-    fn set(&self) -> HealthService {
-        HealthService::from_health_reporter(self.reporter.inner.clone())
+        })
     }
 }
 
@@ -51,108 +62,77 @@ impl Health for Answers {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        if let Some(question) = self.question(&request.get_ref().service).await {
-            return Ok(Response::new(response(question.ask(&self.handle))));
-        }
-        let answer = self.set().check(request).await?;
-        note(&self.handle, answer.get_ref());
-        Ok(answer)
+        let status = self.status(&request.get_ref().service);
+        let status = status.ok_or_else(unknown)?;
+        Ok(Response::new(response(status)))
     }
 
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        let handle = self.handle.clone();
-        let stream = match self.question(&request.get_ref().service).await {
-            Some(question) => WatchStream::Follows(Follows {
-                handle,
-                question,
-                said: None,
-                change: None,
-            }),
-            None => {
-                let set = self.set().watch(request).await?.into_inner();
-                WatchStream::Set { handle, set }
-            }
-        };
-        Ok(Response::new(stream))
+        let service = request.into_inner().service;
+        self.status(&service).ok_or_else(unknown)?;
+        Ok(Response::new(WatchStream {
+            answers: self.clone(),
+            service,
+            said: None,
+            change: None,
+        }))
     }
 }
 
-fn response(serving: bool) -> HealthCheckResponse {
-    let status = if serving { SERVING } else { NOT_SERVING };
-    HealthCheckResponse { status }
+fn unknown() -> Status {
+    Status::not_found("service not registered")
 }
 
-/// Somebody has been told that traffic may come.
-fn note(handle: &ShutdownHandle, answer: &HealthCheckResponse) {
-    if answer.status == SERVING {
-        handle.shared.routing.answered();
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status as i32,
     }
 }
 
-/// What `Watch` sends.
-pub(super) enum WatchStream {
-    /// What is set of a service.
-    Set {
-        handle: ShutdownHandle,
-        set: TonicWatch,
-    },
-    /// What a probe answers.
-    Follows(Follows),
+/// What `Watch` sends: the status of a service, whenever it changes, until it is unknown.
+pub(super) struct WatchStream {
+    answers: Answers,
+    service: String,
+    said: Option<ServingStatus>,
+    change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Stream for WatchStream {
     type Item = Result<HealthCheckResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match &mut *self {
-            WatchStream::Set { handle, set } => {
-                let next = ready!(Pin::new(set).poll_next(cx));
-                if let Some(Ok(answer)) = &next {
-                    note(handle, answer);
-                }
-                Poll::Ready(next)
-            }
-            WatchStream::Follows(follows) => follows.poll_next(cx).map(|next| Some(Ok(next))),
-        }
-    }
-}
-
-/// The answer to a question, whenever it changes.
-pub(super) struct Follows {
-    handle: ShutdownHandle,
-    question: Question,
-    said: Option<bool>,
-    change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-impl Follows {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<HealthCheckResponse> {
+        let this = &mut *self;
         loop {
             // Before it is asked: what changes after that is not missed.
-            let handle = &self.handle;
-            let change = self.change.get_or_insert_with(|| Box::pin(change(handle)));
-            let answer = self.question.ask(handle);
-            if self.said.replace(answer) != Some(answer) {
-                return Poll::Ready(response(answer));
+            let answers = &this.answers;
+            let change = this.change.get_or_insert_with(|| Box::pin(change(answers)));
+            let Some(status) = answers.status(&this.service) else {
+                return Poll::Ready(None);
+            };
+            if this.said.replace(status) != Some(status) {
+                return Poll::Ready(Some(Ok(response(status))));
             }
             ready!(change.as_mut().poll(cx));
-            self.change = None;
+            this.change = None;
         }
     }
 }
 
 /// Ready when an answer may have changed since this was called.
-fn change(handle: &ShutdownHandle) -> impl Future<Output = ()> + Send + use<> {
-    let mut readiness = handle.shared.routing.readiness();
-    let mut stage = handle.shared.progress.moved();
-    let closing = handle.shared.progress.close_listeners().clone();
+fn change(answers: &Answers) -> impl Future<Output = ()> + Send + use<> {
+    let shared = &answers.handle.shared;
+    let mut set = answers.reporter.changes();
+    let mut readiness = shared.routing.readiness();
+    let mut stage = shared.progress.moved();
+    let closing = shared.progress.close_listeners().clone();
     let are_open = !closing.is_cancelled();
     async move {
-        // The handle keeps the senders alive.
+        // The handle and the reporter keep the senders alive.
         tokio::select! {
+            _ = set.changed() => {}
             _ = readiness.changed() => {}
             _ = stage.changed() => {}
             () = async {

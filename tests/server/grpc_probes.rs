@@ -229,6 +229,88 @@ async fn who_registers_a_service_of_that_name_keeps_it() {
     assert_eq!(again, SERVING);
 }
 
+#[tokio::test(start_paused = true)]
+async fn watch_of_a_probes_name_is_told_of_what_is_set_and_of_what_is_cleared() {
+    let (_shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    let reporter = serve(listener, &handle);
+    ready(&handle).await;
+    let not_serving = ServingStatus::NotServing;
+    let mut early = client(&door)
+        .await
+        .watch(about("readyz"))
+        .await
+        .unwrap()
+        .into_inner();
+    let first = soon(early.message()).await.unwrap().unwrap().status;
+
+    reporter.set_service_status("readyz", not_serving).await;
+    let second = soon(early.message()).await.unwrap().unwrap().status;
+    let mut meanwhile = client(&door)
+        .await
+        .watch(about("readyz"))
+        .await
+        .unwrap()
+        .into_inner();
+    let own = soon(meanwhile.message()).await.unwrap().unwrap().status;
+    reporter.clear_service_status("readyz").await;
+    let mut after = Vec::new();
+    for watch in [&mut early, &mut meanwhile] {
+        after.push(soon(watch.message()).await.unwrap().map(|it| it.status));
+    }
+
+    assert_eq!([first, second, own], [SERVING, NOT_SERVING, NOT_SERVING]);
+    assert_eq!(after, [Some(SERVING), Some(SERVING)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_of_a_service_ends_when_that_is_cleared() {
+    let (_shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    let reporter = serve(listener, &handle);
+    ready(&handle).await;
+    reporter
+        .set_service_status("shop", ServingStatus::Unknown)
+        .await;
+    let mut client = client(&door).await;
+    let mut watch = client.watch(about("shop")).await.unwrap().into_inner();
+    let mut said = Vec::new();
+
+    said.push(soon(watch.message()).await.unwrap().map(|it| it.status));
+    reporter
+        .set_service_status("shop", ServingStatus::Serving)
+        .await;
+    said.push(soon(watch.message()).await.unwrap().map(|it| it.status));
+    reporter.clear_service_status("shop").await;
+    said.push(soon(watch.message()).await.unwrap().map(|it| it.status));
+
+    assert_eq!(said, [Some(0), Some(SERVING), None]);
+}
+
+// A slow start-up: nobody has called `run` yet.
+#[tokio::test(start_paused = true)]
+async fn services_are_not_serving_from_the_trigger_on_though_nobody_has_called_run() {
+    let (shutdown, handle) = exact(cluster());
+    let (door, listener) = pipes();
+    let reporter = serve(listener, &handle);
+    ready(&handle).await;
+    let mut watcher = client(&door).await;
+    let mut watch = watcher.watch(about("")).await.unwrap().into_inner();
+    let first = soon(watch.message()).await.unwrap().unwrap().status;
+
+    handle.shutdown("test");
+    reporter
+        .set_service_status("shop", ServingStatus::Serving)
+        .await;
+    let second = soon(watch.message()).await.unwrap().unwrap().status;
+    let checked = [check(&door, "").await, check(&door, "shop").await];
+
+    assert_eq!((first, second), (SERVING, NOT_SERVING));
+    assert_eq!(checked.map(Result::unwrap), [NOT_SERVING; 2]);
+    drop((watch, watcher));
+    soon(tokio::spawn(shutdown.run())).await.unwrap();
+}
+
 // What it proves.
 
 #[tokio::test(start_paused = true)]
