@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use lameduck::{Plan, ShutdownCoordinator};
+use lameduck::{Plan, Server, ShutdownCoordinator};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -24,6 +24,18 @@ async fn clients_on_threads_are_answered_in_normal_service() {
     let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     lameduck::serve(listener, hello(), &shutdown.handle());
+
+    assert_eq!(answered(address).await, CLIENTS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_on_threads_are_answered_where_connections_have_an_age() {
+    let shutdown = ShutdownCoordinator::new(Plan::immediate());
+    let listener = lameduck::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    Server::new(&shutdown.handle())
+        .max_connection_age(Duration::from_secs(600))
+        .serve(listener, hello());
 
     assert_eq!(answered(address).await, CLIENTS);
 }

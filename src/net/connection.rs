@@ -153,7 +153,9 @@ impl Connection {
         let exempt = exempt.clone();
         let since = Instant::now();
         let shared = &handle.shared;
-        let age = max_age.draw(since, lot);
+        let paused = ends.is_some() && is_paused(since);
+        // A paused clock would jump there.
+        let age = max_age.draw(since, lot).filter(|_| !paused);
         if let Some(Age { at, cut, .. }) = age {
             shared.ages.add(lot, Limit { at, cut });
         }
@@ -174,7 +176,7 @@ impl Connection {
             cut: Cut::new(),
             hints: AtomicU16::new(0),
             called: AtomicU32::new(0),
-            paused: ends.is_some() && is_paused(since),
+            paused,
             ends,
             names,
             refusals,

@@ -35,8 +35,13 @@ use std::time::Duration;
 ///
 /// A test's clock that is paused (`start_paused`, of tokio's feature `test-util`) jumps to the next timer as soon as the runtime
 /// has nothing else to do. Bytes that a client outside the runtime is about to send do not keep it. So the bounds of normal service
-/// do not hold for TCP connections while the clock is paused: their clients are answered, as by a server that has no timers. A
+/// do not hold for TCP connections that were accepted while the clock was paused, and these have no
+/// [age](crate::Server::max_connection_age): their clients are answered, as by a server that has no timers. A
 /// test of these bounds serves an [`Accept`](crate::server::Accept) of its own, which gives [`tokio::io::duplex`] streams.
+///
+/// TCP connections are those of a `TcpListener`, or of [`accept_fn`](crate::server::accept_fn). For all others, those of a
+/// `UnixListener` and of other listeners of your own among them, the bounds and the age hold: over them a client outside the runtime
+/// is served only while [`spawn_blocking`](tokio::task::spawn_blocking) stops the clock.
 ///
 /// From the trigger on the clock jumps over the phases in the same way. A test whose client is to be served meanwhile runs it in
 /// [`spawn_blocking`](tokio::task::spawn_blocking), which stops a paused clock while it runs:
