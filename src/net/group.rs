@@ -124,6 +124,10 @@ impl ConnectionGroup {
 
     /// TCP keepalive of what [`accept`](ConnectionGroup::accept) accepts: see
     /// [`Server::tcp_keepalive`](crate::Server::tcp_keepalive).
+    ///
+    /// # Panics
+    ///
+    /// If `keepalive` is a time shorter than 1 s or longer than 32,767 s.
     #[must_use]
     pub fn tcp_keepalive(mut self, keepalive: impl Into<TcpKeepalive>) -> Self {
         self.socket.keepalive = Some(keepalive.into());

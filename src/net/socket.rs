@@ -7,6 +7,10 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+// Linux' limits: `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` and `MAX_TCP_KEEPCNT` in `include/net/tcp.h`.
+const LONGEST_SECONDS: u64 = 32_767;
+const MOST_RETRIES: u32 = 127;
+
 /// When the kernel looks whether a silent client is still there. A [`Duration`] is one, too: the time before the first probe.
 ///
 /// ```
@@ -28,8 +32,14 @@ pub struct TcpKeepalive {
 }
 
 impl TcpKeepalive {
-    /// The kernel sends a first probe when nothing has passed for so long (`TCP_KEEPIDLE`). Systems count in whole seconds.
+    /// The kernel sends a first probe when nothing has passed for so long (`TCP_KEEPIDLE`). Systems count in whole seconds; what is
+    /// more is cut off.
+    ///
+    /// # Panics
+    ///
+    /// If `idle` is shorter than 1 s, or longer than 32,767 s, which is Linux' limit.
     pub const fn after(idle: Duration) -> Self {
+        assert_fits(idle);
         TcpKeepalive {
             after: idle,
             interval: None,
@@ -38,14 +48,27 @@ impl TcpKeepalive {
     }
 
     /// The time between two probes (`TCP_KEEPINTVL`). By default the system's: 75 s on Linux.
+    ///
+    /// # Panics
+    ///
+    /// As [`after`](TcpKeepalive::after): if `interval` is shorter than 1 s, or longer than 32,767 s.
     pub const fn interval(mut self, interval: Duration) -> Self {
+        assert_fits(interval);
         self.interval = Some(interval);
         self
     }
 
     /// How many probes stay unanswered before the connection ends (`TCP_KEEPCNT`). By default the system's: 9 on Linux.
     /// Set on Linux only.
+    ///
+    /// # Panics
+    ///
+    /// If `retries` is zero, or more than 127, which is Linux' limit.
     pub const fn retries(mut self, retries: u32) -> Self {
+        assert!(
+            0 < retries && retries <= MOST_RETRIES,
+            "TCP keepalive sends 1 to 127 probes"
+        );
         self.retries = Some(retries);
         self
     }
@@ -64,6 +87,18 @@ impl TcpKeepalive {
     }
 }
 
+/// The kernel refuses what does not fit, when it is too late to tell whoever has set it.
+const fn assert_fits(time: Duration) {
+    let seconds = time.as_secs();
+    assert!(
+        0 < seconds && seconds <= LONGEST_SECONDS,
+        "a time of TCP keepalive is 1 s to 32767 s"
+    );
+}
+
+/// # Panics
+///
+/// As [`TcpKeepalive::after`].
 impl From<Duration> for TcpKeepalive {
     fn from(idle: Duration) -> Self {
         TcpKeepalive::after(idle)

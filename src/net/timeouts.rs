@@ -29,7 +29,12 @@ use std::time::Duration;
 /// | [`pong`](Timeouts::pong) | – | 1 s |
 /// | [`lingering_close`](Timeouts::lingering_close) | 1 s, however much that is | 1 s of silence |
 ///
-/// `Duration::MAX` means for ever, in the end to Close's deadline. Zero means not at all.
+/// `Duration::MAX` means for ever, in the end to Close's deadline. Zero means not at all, and is no bound for normal service.
+///
+/// # Panics
+///
+/// [`head`](Timeouts::head), [`silent`](Timeouts::silent) and [`handshake`](Timeouts::handshake) panic if the time in normal service
+/// is zero: a client whose bytes come in two pieces would never be served.
 ///
 /// # On a paused clock
 ///
@@ -105,6 +110,17 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// # Panics
+    ///
+    /// If `serving` is zero.
+    const fn new(serving: Duration, leaving: Duration) -> Self {
+        assert!(
+            !serving.is_zero(),
+            "a server that does not wait for its clients in normal service serves none of them"
+        );
+        Limit { serving, leaving }
+    }
+
     const fn seconds(serving: u64, leaving: u64) -> Self {
         Limit {
             serving: Duration::from_secs(serving),
@@ -144,14 +160,14 @@ impl Timeouts {
     /// On HTTP/2 it bounds the rest of a header block and of any frame that is not the body of an open stream, from the end of
     /// [`pong`](Timeouts::pong) on: behind the first GOAWAY.
     pub const fn head(mut self, serving: Duration, leaving: Duration) -> Self {
-        self.head = Limit { serving, leaving };
+        self.head = Limit::new(serving, leaving);
         self
     }
 
     /// For the first byte on a connection. Once the shutdown has begun, `leaving` counts from the connection's moment in the
     /// spread.
     pub const fn silent(mut self, serving: Duration, leaving: Duration) -> Self {
-        self.silent = Limit { serving, leaving };
+        self.silent = Limit::new(serving, leaving);
         self
     }
 
@@ -159,7 +175,7 @@ impl Timeouts {
     /// connection's begin, and for HTTP/2's preface, from its first byte. Once the shutdown has begun, `leaving` counts from
     /// then, if it is older.
     pub const fn handshake(mut self, serving: Duration, leaving: Duration) -> Self {
-        self.handshake = Limit { serving, leaving };
+        self.handshake = Limit::new(serving, leaving);
         self
     }
 

@@ -141,10 +141,18 @@ impl ShutdownCoordinator {
     /// let shutdown = ShutdownCoordinator::new(Plan::immediate())
     ///     .probe_user_agents(&["Consul Health Check", "Envoy/HC"]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// If one of `agents` is empty: every user agent begins like that.
     #[cfg(feature = "tower")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
     #[must_use]
     pub fn probe_user_agents(self, agents: &'static [&'static str]) -> Self {
+        assert!(
+            agents.iter().all(|agent| !agent.is_empty()),
+            "an empty user agent would make a probe of every request"
+        );
         self.handle.shared.set_probe_agents(agents);
         self
     }

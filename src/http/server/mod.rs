@@ -464,6 +464,10 @@ impl<X, H, C> Server<X, H, C> {
     /// ```
     ///
     /// Reaches the listeners that [`tcp_nodelay`](Server::tcp_nodelay) reaches.
+    ///
+    /// # Panics
+    ///
+    /// If `keepalive` is a time shorter than 1 s or longer than 32,767 s.
     pub fn tcp_keepalive(mut self, keepalive: impl Into<TcpKeepalive>) -> Self {
         self.terms.socket.keepalive = Some(keepalive.into());
         self
