@@ -581,7 +581,9 @@ impl<X, H, C> Server<X, H, C> {
 
     /// Changes hyper's settings for HTTP/1.
     ///
-    /// Leave its `header_read_timeout` off: it is its keep-alive limit, too, and closes idle connections in normal service.
+    /// Leave its `header_read_timeout` off: it is its keep-alive limit, too, and closes idle connections in normal service. And
+    /// leave `pipeline_flush` off: hyper then holds responses back for as long as something of the next request is there. If that is
+    /// half a head whose rest does not come, it drops them when the connection ends, with plain hyper as well as here.
     pub fn http1(mut self, change: impl FnOnce(&mut http1::Builder)) -> Self {
         change(&mut self.builders.http1);
         self
