@@ -102,7 +102,7 @@ impl Stake {
 pub(crate) enum Counted {
     /// Nobody else can change it.
     Alone(Stake),
-    /// Whoever has the request's context can let it last.
+    /// Whoever has the request's context can let it last, or say that it is exempt.
     Shared(Owner),
 }
 
@@ -172,7 +172,7 @@ impl Counted {
 
     /// The request is a probe: its arrival says nothing.
     #[cold]
-    pub(crate) fn is_probe(&self) {
+    pub(crate) fn mark_probe(&self) {
         if let Counted::Shared(Owner(context)) = self {
             context.mark_probe();
         }

@@ -37,8 +37,9 @@ const OVERALL: &str = "";
 /// gRPC's health service (`grpc.health.v1.Health`), and what sets it. The overall health, the service named "", is serving.
 ///
 /// At the trigger every service that was set becomes NOT_SERVING, which is pushed to those who watch, whether or not
-/// [`run`](crate::ShutdownCoordinator::run) has been called; what is set later is ignored. So clients that balance by it go elsewhere. Probes must not ask for these: the kubelet would take the pod out, which
-/// may be the last one that serves. Three names are for probes, and follow those of HTTP:
+/// [`run`](crate::ShutdownCoordinator::run) has been called; what is set later is ignored. So clients that balance by it go
+/// elsewhere. Probes must not ask for these: the kubelet would take the pod out, which may be the last one that serves. Three
+/// names are for probes, and follow those of HTTP:
 ///
 /// | service | SERVING |
 /// |---|---|
@@ -50,7 +51,8 @@ const OVERALL: &str = "";
 /// a `Watch` that is open as well. A `Watch` of any other name ends when that is cleared.
 ///
 /// `Check` is exempt, as [`Server::exempt`](crate::Server::exempt) says. `Watch` lasts: it is ended at its moment, with UNAVAILABLE,
-/// holds Close and not Drain, and is no traffic either. Both may stay mounted on an admin server, which answers to the end.
+/// holds Close and not Drain, and is no traffic either. Where a middleware spawns handlers, a server learns that only with
+/// [`context_in_extensions`](crate::Server::context_in_extensions). Both may stay mounted on an admin server, which answers to the end.
 ///
 /// If [`readiness`](crate::readiness) is mounted as well, an answer of SERVING, unless it is to `livez`, counts as its 200: traffic
 /// may come, so LameDuck waits.

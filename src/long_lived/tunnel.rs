@@ -36,8 +36,8 @@ const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 ///
 /// When the moment comes because of its [connection's age](crate::Server::max_connection_age), and there is no grace, the deadline
 /// is decades away. An answer is then waited for at most half of the plan's time from the trigger to the end of Release
-/// ([`Plan::deadline`](crate::Plan::deadline)): 14 s by default. A shutdown that begins meanwhile is told to the tunnel at its moment, and from there on the tunnel has to
-/// the deadline of Close.
+/// ([`Plan::deadline`](crate::Plan::deadline)): 14 s by default. A shutdown that begins meanwhile is told to the tunnel at its
+/// moment, and gives it the deadline of Close.
 ///
 /// ```
 /// use axum::body::Body;
@@ -92,7 +92,12 @@ where
         None => (end(copy.as_mut(), &flow, &told, plan).await, told),
         Some(shutdown) => tokio::select! {
             ended = end(copy.as_mut(), &flow, &told, plan) => (ended, told),
-            told = shutdown => (end(copy.as_mut(), &flow, &told, plan).await, told),
+            then = shutdown => {
+                // The grace behind its age may end before Close.
+                let deadline = told.deadline.min(then.deadline);
+                let told = Told { deadline, ..then };
+                (end(copy.as_mut(), &flow, &told, plan).await, told)
+            }
         },
     };
     let passed = ended?;
@@ -105,7 +110,12 @@ where
 
 /// Goes on with `copy` until nothing has moved for a while, and then without the client, at most to what `told` has for its
 /// deadline. Returns how many bytes came from each side.
-async fn end<F>(mut copy: Pin<&mut F>, flow: &Flow, told: &Told, plan: &Plan) -> io::Result<(u64, u64)>
+async fn end<F>(
+    mut copy: Pin<&mut F>,
+    flow: &Flow,
+    told: &Told,
+    plan: &Plan,
+) -> io::Result<(u64, u64)>
 where
     F: Future<Output = io::Result<(u64, u64)>>,
 {

@@ -8,7 +8,7 @@ use axum::Router;
 use hyper_util::rt::TokioIo;
 use lameduck::probe::ReadinessPolicy;
 use lameduck::report::PhaseOutcome;
-use lameduck::{LeaveEarly, Phase, Plan, Report, ShutdownCoordinator, ShutdownHandle};
+use lameduck::{LeaveEarly, Phase, Plan, Report, Server, ShutdownCoordinator, ShutdownHandle};
 use tokio::io::DuplexStream;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::service::Routes;
@@ -20,6 +20,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::service_fn;
 
 use crate::pipes::*;
+use crate::spawned::spawning;
 use crate::support::*;
 
 const SERVING: i32 = ServingStatus::Serving as i32;
@@ -399,4 +400,26 @@ async fn health_is_no_evidence_of_traffic() {
         assert_eq!(report.traffic.served, 0);
     }
     assert_eq!(outcome(&asked), PhaseOutcome::Completed, "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_under_a_middleware_that_spawns_is_no_traffic_with_a_context() {
+    for carries in [false, true] {
+        let (shutdown, handle) = exact(cluster());
+        let (_reporter, health) = lameduck::grpc::health(&handle).unwrap();
+        let (door, listener) = pipes();
+        let mut server = Server::new(&handle);
+        if carries {
+            server = server.context_in_extensions();
+        }
+        server.serve(listener, spawning(Routes::new(health).into_axum_router()));
+        ready(&handle).await;
+
+        let run = begin(shutdown);
+        let status = check(&door, "readyz").await.unwrap();
+        let report = soon(run).await.unwrap();
+
+        assert_eq!(status, SERVING);
+        assert_eq!(report.traffic.served, u64::from(!carries), "{report}");
+    }
 }

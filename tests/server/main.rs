@@ -55,7 +55,6 @@ mod service;
 mod slow_readers;
 #[cfg(target_os = "linux")]
 mod sockets;
-#[cfg(feature = "axum")]
 mod spawned;
 mod tls;
 mod trickling_heads;

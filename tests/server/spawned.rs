@@ -186,7 +186,7 @@ fn early_plan() -> Plan {
     Plan::builder().leave_early(early).build().unwrap()
 }
 
-fn spawning(app: Router) -> Router {
+pub(crate) fn spawning(app: Router) -> Router {
     let spawn = async |request: Request, next: Next| -> Result<Response, StatusCode> {
         let handler = tokio::spawn(next.run(request));
         handler.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)

@@ -157,7 +157,7 @@ impl InFlight {
     fn heard(&mut self, heard: Heard) {
         if heard.is_probe() {
             self.arrival = Arrival::Nothing;
-            self.counted.is_probe();
+            self.counted.mark_probe();
         }
         if heard.is_exempt() {
             self.becomes_exempt();

@@ -122,7 +122,7 @@ impl RequestGuard {
         self.counted.set_lot(self.lot);
         if heard.is_probe() {
             self.arrival = Arrival::Nothing;
-            self.counted.is_probe();
+            self.counted.mark_probe();
         }
         if heard.is_exempt() {
             self.exempt = true;
