@@ -13,7 +13,11 @@ use crate::plain;
 /// connection's parts share, every look at that would have to ask where it begins.
 pub(crate) enum Peer {
     Address(SocketAddr),
-    Other(Box<dyn Debug + Send + Sync>),
+    Other {
+        peer: Box<dyn Debug + Send + Sync>,
+        /// Whether anything of its type runs when it is dropped.
+        drops: bool,
+    },
 }
 
 /// The name of a peer that cannot be printed.
@@ -23,7 +27,10 @@ impl Peer {
     pub(crate) fn new<A: Debug + Send + Sync + 'static>(peer: A) -> Self {
         match (&peer as &dyn Any).downcast_ref() {
             Some(address) => Peer::Address(*address),
-            None => Peer::Other(Box::new(peer)),
+            None => Peer::Other {
+                peer: Box::new(peer),
+                drops: std::mem::needs_drop::<A>(),
+            },
         }
     }
 }
@@ -31,7 +38,7 @@ impl Peer {
 /// Its type is an application's, and whoever has the connection last drops it: the coordinator, maybe.
 impl Drop for Peer {
     fn drop(&mut self) {
-        if let Peer::Other(peer) = self {
+        if let Peer::Other { peer, drops: true } = self {
             let peer = std::mem::replace(peer, Box::new(()));
             panic::drop_contained("a connection's peer", peer);
         }
@@ -43,7 +50,7 @@ impl Debug for Peer {
         match self {
             Peer::Address(address) => address.fmt(f),
             // It may come from outside: a header of the PROXY protocol, a path in the file system.
-            Peer::Other(peer) => {
+            Peer::Other { peer, .. } => {
                 let name = panic::call(|| plain::name(format_args!("{peer:?}")));
                 f.write_str(name.as_deref().unwrap_or(UNPRINTABLE))
             }
