@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Act, Look, after};
+use super::looks::after;
+use super::{Act, Look};
 
 /// When the kernel is asked again how much of a response the client has acknowledged: as soon as a network's round trip takes,
 const FIRST_LOOK: Duration = Duration::from_millis(10);
