@@ -1,0 +1,145 @@
+//! Judges a run: which requests were lost, and by which fault.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::attempt::{Attempt, Fate};
+use crate::fault::Fault;
+use crate::outcome::{Departure, Loss};
+use crate::round::Round;
+use crate::scenario::{Rotation, Scenario};
+
+/// What happens in this time before the exit is the exit's: the kernel closes sockets before the drill learns that the process has
+/// ended.
+const AT_THE_EXIT: Duration = Duration::from_millis(30);
+/// A server that never leaves the rotation has to close its listener some time. Then it may live for so long.
+const CLOSING: Duration = Duration::from_millis(250);
+
+/// A run that is judged.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) fates: BTreeMap<Fate, u64>,
+    pub(crate) losses: Vec<Loss>,
+    pub(crate) departure: Departure,
+    /// From the signal to the first refusal.
+    pub(crate) closed_after: Option<Duration>,
+}
+
+pub(crate) fn judge(scenario: Scenario, number: usize, round: &Round) -> Judged {
+    let court = Court {
+        round,
+        rotation: scenario.recipe().rotation,
+    };
+    let mut fates = BTreeMap::new();
+    let mut losses = Vec::new();
+    for attempt in &round.book.attempts {
+        let fate = court.fate(attempt);
+        *fates.entry(fate).or_default() += 1;
+        if fate.is_loss() {
+            losses.push(court.loss(scenario, number, attempt, fate));
+        }
+    }
+    Judged {
+        fates,
+        losses,
+        departure: court.departure(),
+        closed_after: court.first_refusal().map(|at| at - round.t0),
+    }
+}
+
+struct Court<'a> {
+    round: &'a Round,
+    rotation: Rotation,
+}
+
+impl Court<'_> {
+    /// What became of it, as far as the client could not know.
+    fn fate(&self, attempt: &Attempt) -> Fate {
+        let stays = self.rotation == Rotation::Stays;
+        let entered = self.entered(attempt);
+        match attempt.fate {
+            Fate::Refused if stays && attempt.ended + CLOSING >= self.round.exit.at => Fate::Gone,
+            // Whoever opens a long connection may note it elsewhere, or later.
+            Fate::Answered if entered == Some(false) && !attempt.way.is_long() => Fate::Unhandled,
+            fate => fate,
+        }
+    }
+
+    fn entered(&self, attempt: &Attempt) -> Option<bool> {
+        let entered = self.round.entered.as_ref();
+        entered.map(|entered| entered.contains(&attempt.number))
+    }
+
+    fn loss(&self, scenario: Scenario, run: usize, attempt: &Attempt, fate: Fate) -> Loss {
+        Loss {
+            scenario,
+            run,
+            way: attempt.way,
+            fate,
+            fault: self.fault(attempt, fate),
+            began: self.after_signal(attempt.began),
+            ended: self.after_signal(attempt.ended),
+            entered: self.entered(attempt),
+            why: attempt.why.clone(),
+        }
+    }
+
+    fn fault(&self, attempt: &Attempt, fate: Fate) -> Fault {
+        let at_the_exit = self.is_over_at(attempt.ended);
+        match fate {
+            _ if attempt.ended < self.round.t0 => Fault::BeforeTheSignal,
+            Fate::Refused if at_the_exit => Fault::LeftInRotation,
+            Fate::Refused => Fault::RefusedWhileAlive,
+            Fate::Reset | Fate::Closed | Fate::Cut if attempt.way.is_long() => Fault::CutLong,
+            Fate::Reset | Fate::Closed | Fate::Cut if attempt.way.is_slow() => Fault::CutSlow,
+            Fate::Reset | Fate::Closed if at_the_exit => Fault::LeftInFlight,
+            Fate::Reset | Fate::Closed if attempt.reused => Fault::DroppedKept,
+            Fate::Reset | Fate::Closed => Fault::DroppedNew,
+            Fate::Cut => Fault::CutAnswer,
+            Fate::Hung => Fault::Hung,
+            Fate::Garbled => Fault::Garbled,
+            Fate::Unhandled => Fault::Unhandled,
+            Fate::Rejected => Fault::Rejected,
+            Fate::Answered | Fate::Repeatable | Fate::Gone => unreachable!("that is no loss"),
+        }
+    }
+
+    fn is_over_at(&self, at: Instant) -> bool {
+        at + AT_THE_EXIT >= self.round.exit.at
+    }
+
+    /// In seconds; negative before it.
+    fn after_signal(&self, at: Instant) -> f64 {
+        let t0 = self.round.t0;
+        (at - t0).as_secs_f64() - (t0 - at).as_secs_f64()
+    }
+
+    fn first_refusal(&self) -> Option<Instant> {
+        let attempts = self.round.book.attempts.iter();
+        let refused = attempts.filter(|attempt| attempt.fate == Fate::Refused);
+        refused
+            .map(|attempt| attempt.began.max(self.round.t0))
+            .min()
+    }
+
+    fn departure(&self) -> Departure {
+        let exit = &self.round.exit;
+        let refused = self.first_refusal().filter(|at| !self.is_over_at(*at));
+        let reacted = self.round.book.told > 0 || refused.is_some();
+        let fault = match (exit.killed, reacted) {
+            (true, false) => Some(Fault::IgnoredSignal),
+            (true, true) => Some(Fault::Late),
+            (false, _) if !exit.children.is_empty() => Some(Fault::LeftAProcess),
+            (false, _) => None,
+        };
+        Departure {
+            took: exit.at - self.round.t0,
+            killed: exit.killed,
+            code: exit.code,
+            refused_while_alive: refused.map_or(Duration::ZERO, |at| exit.at - at),
+            fault,
+        }
+    }
+}
