@@ -73,6 +73,8 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
+type Set = fn(Drill, &str) -> Drill;
+
 impl Args {
     pub(crate) fn drill(&self) -> Drill {
         let mut command = Command::new(&self.command[0]);
@@ -94,7 +96,7 @@ impl Args {
         if self.contract {
             drill = drill.contract(Contract::Output);
         }
-        let with_text: [(_, fn(Drill, &str) -> Drill); 6] = [
+        let with_text: [(&Option<String>, Set); 6] = [
             (&self.port_env, |drill, name| drill.port_env(name)),
             (&self.slow, |drill, route| drill.slow_route(route)),
             (&self.upload, |drill, route| drill.upload_route(route)),

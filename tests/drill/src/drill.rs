@@ -7,18 +7,14 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use fastrand::Rng;
 use tokio::runtime::Builder;
 
 use crate::error::DrillError;
-use crate::judge::judge;
-use crate::outcome::{Outcome, Score};
-use crate::round::Stage;
+use crate::outcome::Outcome;
+use crate::play::Play;
 use crate::scenario::Scenario;
 use crate::settings::{Contract, Settings, Signal};
-use crate::survey::Survey;
 use crate::target::{Function, Program, Stop, Target};
-use crate::unknown;
 
 type Progress = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -65,7 +61,7 @@ impl Drill {
     /// program, arguments, variables and directory are used, and what it does to standard streams and an emptied environment
     /// is not.
     pub fn new(command: Command) -> Self {
-        Drill::of(Target::Program(Program::new(command)))
+        Drill::of(Target::Program(Box::new(Program::new(command))))
     }
 
     /// Drills a function, which serves on 127.0.0.1 at the port that it is given until its [`Stop`] is requested, and returns
@@ -233,75 +229,16 @@ impl Drill {
                     .enable_all()
                     .build()
                     .map_err(|error| DrillError::Client(error.to_string()))?;
-                runtime.block_on(self.play())
+                let drill = Play {
+                    target: &self.target,
+                    settings: &self.settings,
+                    say: &*self.progress,
+                };
+                runtime.block_on(drill.play())
             });
             let outcome = drill.join();
             outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
-    }
-
-    async fn play(&self) -> Result<Outcome, DrillError> {
-        let survey = self.survey().await?;
-        (self.progress)(&format!("the server speaks {}", survey.speaks));
-        let scenarios = unknown::playable(&self.settings, &survey)?;
-        let mut scores = Vec::new();
-        for scenario in scenarios {
-            scores.push(self.play_scenario(&survey, scenario).await?);
-        }
-        let unknown = unknown::unknown(&self.settings, &survey);
-        Ok(Outcome::new(survey.speaks, &self.settings, scores, unknown))
-    }
-
-    async fn survey(&self) -> Result<Survey, DrillError> {
-        if let Target::Program(program) = &self.target {
-            if !program.knows_its_port() {
-                return Err(DrillError::NoPort);
-            }
-        }
-        let settings = &self.settings;
-        let running = self
-            .target
-            .start(settings.signal, settings.contract.as_ref())?;
-        let survey = Survey::new(&running, settings).await?;
-        running.kill();
-        running.left().await;
-        Ok(survey)
-    }
-
-    async fn play_scenario(
-        &self,
-        survey: &Survey,
-        scenario: Scenario,
-    ) -> Result<Score, DrillError> {
-        let stage = Stage {
-            target: &self.target,
-            settings: &self.settings,
-            survey,
-            scenario,
-            say: &*self.progress,
-        };
-        let mut score = Score::new(scenario);
-        let mut random = Rng::with_seed(self.settings.seed);
-        let mut closes_after = None;
-        for run in 1..=self.settings.runs {
-            let round = stage.play(random.fork(), closes_after).await?;
-            let judged = judge(scenario, run, &round);
-            closes_after = judged.closed_after.or(closes_after);
-            score.add(round.book.told, judged);
-            self.tell(&score);
-        }
-        Ok(score)
-    }
-
-    fn tell(&self, score: &Score) {
-        (self.progress)(&format!(
-            "{}: stopped {} of {} times, {} requests, {} lost",
-            score.scenario,
-            score.departures.len(),
-            self.settings.runs,
-            score.requests(),
-            score.losses.len(),
-        ));
     }
 }
 

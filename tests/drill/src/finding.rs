@@ -14,8 +14,8 @@ use crate::scenario::Scenario;
 pub struct Finding {
     /// What it did wrong.
     pub fault: Fault,
-    /// How many requests were lost by it; of faults in how it left, how many servers had it.
-    pub count: usize,
+    /// How many requests were lost by it. A fault in how it left may lose none.
+    pub lost: usize,
     /// The scenarios that show it.
     pub scenarios: Vec<Scenario>,
     /// What it did, when and how often, in words.
@@ -24,78 +24,80 @@ pub struct Finding {
     pub remedy: String,
 }
 
+/// What shows a fault.
+#[derive(Default)]
+struct Evidence<'a> {
+    losses: Vec<&'a Loss>,
+    /// The scenarios of servers that had it when they left, once for each server.
+    exits: Vec<Scenario>,
+}
+
 /// In the order of [`Fault`].
 pub(crate) fn find(scores: &[Score]) -> Vec<Finding> {
-    let mut losses: BTreeMap<Fault, Vec<&Loss>> = BTreeMap::new();
-    for loss in scores.iter().flat_map(|score| &score.losses) {
-        losses.entry(loss.fault).or_default().push(loss);
-    }
-    let mut exits: BTreeMap<Fault, Vec<Scenario>> = BTreeMap::new();
+    let mut found: BTreeMap<Fault, Evidence<'_>> = BTreeMap::new();
     for score in scores {
-        let faults = score.departures.iter().filter_map(|one| one.fault);
-        faults.for_each(|fault| exits.entry(fault).or_default().push(score.scenario));
+        for loss in &score.losses {
+            found.entry(loss.fault).or_default().losses.push(loss);
+        }
+        for fault in score.departures.iter().filter_map(|one| one.fault) {
+            found.entry(fault).or_default().exits.push(score.scenario);
+        }
     }
     let stops = scores.iter().map(|score| score.departures.len()).sum();
-    let losses = losses
-        .into_iter()
-        .map(|(fault, losses)| of_losses(fault, &losses));
-    let exits = exits
-        .into_iter()
-        .map(|(fault, exits)| of_exits(fault, exits, stops));
-    losses.chain(exits).collect()
+    let findings = found.into_iter();
+    findings
+        .map(|(fault, evidence)| evidence.finding(fault, stops))
+        .collect()
 }
 
-fn of_losses(fault: Fault, losses: &[&Loss]) -> Finding {
-    let least = losses
-        .iter()
-        .map(|loss| loss.began)
-        .fold(f64::INFINITY, f64::min);
-    let most = losses
-        .iter()
-        .map(|loss| loss.ended)
-        .fold(f64::NEG_INFINITY, f64::max);
-    let count = losses.len();
-    let lost = match count {
-        1 => "one request was lost".to_owned(),
-        _ => format!("{count} requests were lost"),
-    };
-    let deed = fault.deed();
-    let entered = entered(losses);
-    let what = format!(
-        "The server {deed}: {lost}, {least:.3} s to {most:.3} s after the signal{entered}."
-    );
-    finding(fault, count, losses.iter().map(|loss| loss.scenario), what)
-}
+impl Evidence<'_> {
+    fn finding(&self, fault: Fault, stops: usize) -> Finding {
+        let mut shown = Vec::new();
+        if !self.exits.is_empty() {
+            shown.push(format!("in {} of {stops} stops", self.exits.len()));
+        }
+        if !self.losses.is_empty() {
+            shown.push(self.lost());
+        }
+        let in_losses = self.losses.iter().map(|loss| loss.scenario);
+        let mut scenarios: Vec<_> = self.exits.iter().copied().chain(in_losses).collect();
+        scenarios.sort();
+        scenarios.dedup();
+        Finding {
+            fault,
+            lost: self.losses.len(),
+            scenarios,
+            what: format!("The server {}: {}.", fault.deed(), shown.join("; ")),
+            remedy: fault.remedy().to_owned(),
+        }
+    }
 
-/// What cannot be sent again without being done twice.
-fn entered(losses: &[&Loss]) -> String {
-    let known: Vec<bool> = losses.iter().filter_map(|loss| loss.entered).collect();
-    match known.iter().filter(|entered| **entered).count() {
-        0 => String::new(),
-        count => format!("; the handlers of {count} had been entered"),
+    fn lost(&self) -> String {
+        let began = self.losses.iter().map(|loss| loss.began);
+        let ended = self.losses.iter().map(|loss| loss.ended);
+        let least = after_signal(began.fold(f64::INFINITY, f64::min));
+        let most = after_signal(ended.fold(f64::NEG_INFINITY, f64::max));
+        let lost = match self.losses.len() {
+            1 => "one request was lost".to_owned(),
+            count => format!("{count} requests were lost"),
+        };
+        format!("{lost}, {least} to {most}{}", self.entered())
+    }
+
+    /// What cannot be sent again without being done twice.
+    fn entered(&self) -> String {
+        let entered = self.losses.iter().filter(|loss| loss.entered == Some(true));
+        match entered.count() {
+            0 => String::new(),
+            1 => "; the handler of one had been entered".to_owned(),
+            count => format!("; the handlers of {count} had been entered"),
+        }
     }
 }
 
-fn of_exits(fault: Fault, scenarios: Vec<Scenario>, stops: usize) -> Finding {
-    let count = scenarios.len();
-    let what = format!("The server {}: {count} of {stops} times.", fault.deed());
-    finding(fault, count, scenarios.into_iter(), what)
-}
-
-fn finding(
-    fault: Fault,
-    count: usize,
-    scenarios: impl Iterator<Item = Scenario>,
-    what: String,
-) -> Finding {
-    let mut scenarios: Vec<_> = scenarios.collect();
-    scenarios.sort();
-    scenarios.dedup();
-    Finding {
-        fault,
-        count,
-        scenarios,
-        what,
-        remedy: fault.remedy().to_owned(),
+fn after_signal(seconds: f64) -> String {
+    match seconds < 0.0 {
+        true => format!("{:.3} s before the signal", -seconds),
+        false => format!("{seconds:.3} s after the signal"),
     }
 }

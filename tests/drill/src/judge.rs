@@ -94,7 +94,10 @@ impl Court<'_> {
             Fate::Refused => Fault::RefusedWhileAlive,
             Fate::Reset | Fate::Closed | Fate::Cut if attempt.way.is_long() => Fault::CutLong,
             Fate::Reset | Fate::Closed | Fate::Cut if attempt.way.is_slow() => Fault::CutSlow,
-            Fate::Reset | Fate::Closed if at_the_exit => Fault::LeftInFlight,
+            Fate::Reset | Fate::Closed | Fate::Cut if at_the_exit => match self.killed() {
+                Some(fault) => fault,
+                None => Fault::LeftInFlight,
+            },
             Fate::Reset | Fate::Closed if attempt.reused => Fault::DroppedKept,
             Fate::Reset | Fate::Closed => Fault::DroppedNew,
             Fate::Cut => Fault::CutAnswer,
@@ -124,22 +127,32 @@ impl Court<'_> {
             .min()
     }
 
+    /// From the first connection that it refused to its exit, if that is not the same moment.
+    fn refused_while_alive(&self) -> Option<Duration> {
+        let refused = self.first_refusal().filter(|at| !self.is_over_at(*at));
+        refused.map(|at| self.round.exit.at - at)
+    }
+
+    /// The fault of a server that had to be killed.
+    fn killed(&self) -> Option<Fault> {
+        let reacted = self.round.book.told > 0 || self.refused_while_alive().is_some();
+        self.round.exit.killed.then_some(match reacted {
+            true => Fault::Late,
+            false => Fault::IgnoredSignal,
+        })
+    }
+
     fn departure(&self) -> Departure {
         let exit = &self.round.exit;
-        let refused = self.first_refusal().filter(|at| !self.is_over_at(*at));
-        let reacted = self.round.book.told > 0 || refused.is_some();
-        let fault = match (exit.killed, reacted) {
-            (true, false) => Some(Fault::IgnoredSignal),
-            (true, true) => Some(Fault::Late),
-            (false, _) if !exit.children.is_empty() => Some(Fault::LeftAProcess),
-            (false, _) => None,
-        };
+        let left_a_process = !exit.killed && !exit.children.is_empty();
         Departure {
             took: exit.at - self.round.t0,
             killed: exit.killed,
             code: exit.code,
-            refused_while_alive: refused.map_or(Duration::ZERO, |at| exit.at - at),
-            fault,
+            refused_while_alive: self.refused_while_alive().unwrap_or_default(),
+            fault: self
+                .killed()
+                .or(left_a_process.then_some(Fault::LeftAProcess)),
         }
     }
 }

@@ -36,6 +36,7 @@ mod fault;
 mod finding;
 mod judge;
 mod outcome;
+mod play;
 mod round;
 mod scenario;
 mod settings;

@@ -42,7 +42,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) survey: &'a Survey,
     pub(crate) scenario: Scenario,
-    pub(crate) say: &'a dyn Fn(&str),
+    pub(crate) say: &'a (dyn Fn(&str) + Send + Sync),
 }
 
 impl Stage<'_> {

@@ -39,10 +39,10 @@ fn verdict(outcome: &Outcome) -> String {
         lost => format!("{lost} were lost"),
     };
     let killed = match outcome.killed() {
-        0 => "always left in time".to_owned(),
-        killed => format!("was killed {killed} times"),
+        0 => "each time the server left in time".to_owned(),
+        killed => format!("the server was killed in {killed} of them"),
     };
-    format!("{requests} requests, {lost}; the server was stopped {stops} times and {killed}")
+    format!("{requests} requests in {stops} stops, {lost}; {killed}")
 }
 
 fn table(scores: &[Score]) -> Table {

@@ -11,7 +11,7 @@ use crate::attempt::{Fate, Lost};
 
 const HEADERS: usize = 128;
 /// What a client that takes its time reads at once.
-const SIP: usize = 4096;
+pub(crate) const SIP: u64 = 64 * 1024;
 
 /// What matters of an answer that came whole.
 #[derive(Clone, Copy, Debug)]
@@ -35,17 +35,17 @@ enum Body {
     Length(usize),
     Chunked,
     /// It lasts until the connection ends.
-    ToTheEnd,
+    UntilClosed,
 }
 
-/// Reads the whole answer. What came behind it stays in the wire's buffer. `pause` is made before each 4 KiB of the body.
+/// Reads the whole answer. What came behind it stays in the wire's buffer. `pause` is made behind each [`SIP`] of the body.
 pub(crate) async fn read(wire: &mut Wire, pause: Duration) -> Result<Answer, Lost> {
     let head = head(wire).await?;
     let mut reading = Reading::new(wire, pause);
     let length = match head.body {
         Body::Length(length) => reading.take(length).await.map_err(cut)?,
         Body::Chunked => reading.chunks().await.map_err(cut)?,
-        Body::ToTheEnd => reading.to_the_end().await.map_err(cut)?,
+        Body::UntilClosed => reading.until_closed().await.map_err(cut)?,
     };
     Ok(Answer {
         status: head.status,
@@ -102,7 +102,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, httparse::Error> {
     let mut head = Head {
         status,
         close: response.version == Some(0),
-        body: Body::ToTheEnd,
+        body: Body::UntilClosed,
     };
     for header in response.headers.iter() {
         let value = String::from_utf8_lossy(header.value).to_lowercase();
@@ -111,9 +111,9 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, httparse::Error> {
             "connection" if has("close") => head.close = true,
             "connection" if has("keep-alive") => head.close = false,
             "transfer-encoding" if has("chunked") => head.body = Body::Chunked,
-            "content-length" if head.body == Body::ToTheEnd => {
+            "content-length" if head.body == Body::UntilClosed => {
                 let length = value.trim().parse();
-                head.body = length.map_or(Body::ToTheEnd, Body::Length);
+                head.body = length.map_or(Body::UntilClosed, Body::Length);
             }
             _ => {}
         }
@@ -121,7 +121,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(usize, Head)>, httparse::Error> {
     if matches!(status, 100..=199 | 204 | 304) {
         head.body = Body::Length(0);
     }
-    head.close |= head.body == Body::ToTheEnd;
+    head.close |= head.body == Body::UntilClosed;
     Ok(Some((length, head)))
 }
 
@@ -152,12 +152,14 @@ impl<'a> Reading<'a> {
         if self.pause.is_zero() {
             return more(self.wire).await;
         }
-        self.due += self.pause;
         sleep_until(self.due).await;
-        let mut sip = (&mut self.wire.io).take(SIP as u64);
+        let mut sip = (&mut self.wire.io).take(SIP);
         match sip.read_buf(&mut self.wire.buffer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+            read => {
+                self.due += self.pause.mul_f64(read as f64 / SIP as f64);
+                Ok(())
+            }
         }
     }
 
@@ -191,7 +193,7 @@ impl<'a> Reading<'a> {
         Ok(length)
     }
 
-    async fn to_the_end(&mut self) -> io::Result<usize> {
+    async fn until_closed(&mut self) -> io::Result<usize> {
         let mut length = 0;
         loop {
             length += std::mem::take(&mut self.wire.buffer).len();
@@ -234,8 +236,8 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: x, Close\r\n\r\n";
         assert_eq!(body(chunked), (Body::Chunked, true));
 
-        let to_the_end = "HTTP/1.1 200 OK\r\n\r\n";
-        assert_eq!(body(to_the_end), (Body::ToTheEnd, true));
+        let until_closed = "HTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(body(until_closed), (Body::UntilClosed, true));
 
         let none = "HTTP/1.1 204 No Content\r\n\r\n";
         assert_eq!(body(none), (Body::Length(0), false));

@@ -85,6 +85,8 @@ impl Client {
         let second = answer::read(&mut wire, Duration::ZERO).await;
         let said_close = first.as_ref().is_ok_and(|answer| answer.close);
         let second = match second {
+            // One fault, which is that of the first.
+            Err((Fate::Closed | Fate::Reset, _)) if first.is_err() => first.clone(),
             Err((Fate::Closed | Fate::Reset, _)) if said_close => {
                 self.field.log.told();
                 let why = "pipelined behind an answer that said close".to_owned();

@@ -94,7 +94,12 @@ impl Client {
         match self.open.take() {
             None => false,
             Some(open) => match open.sender.ready().await {
-                Err(_) => false,
+                Err(error) => {
+                    if error.is_go_away() {
+                        self.field.log.told();
+                    }
+                    false
+                }
                 Ok(sender) => {
                     self.open = Some(Open {
                         sender,
@@ -124,17 +129,12 @@ impl Client {
     }
 }
 
-pub(crate) async fn connect(field: &Arc<Field>) -> Result<SendRequest<Bytes>, Lost> {
+pub(crate) async fn connect(field: &Field) -> Result<SendRequest<Bytes>, Lost> {
     let wire = field.connect_for(true).await?;
     let handshake = h2::client::handshake(wire.io).await;
     let (sender, connection) = handshake.map_err(|error| lost(&error, false))?;
-    let field = Arc::clone(field);
-    tokio::spawn(async move {
-        // It ends well when the server has said GOAWAY, or when the client is through with it.
-        if connection.await.is_ok() && field.cluster.is_told() {
-            field.log.told();
-        }
-    });
+    // It ends with an error that each of its streams has as well.
+    tokio::spawn(connection);
     Ok(sender)
 }
 

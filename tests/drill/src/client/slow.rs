@@ -17,10 +17,9 @@ const ARRIVAL: Duration = Duration::from_millis(30);
 /// They go on so long after the signal, at most; less if the grace period is short.
 const LATEST: Duration = Duration::from_secs(1);
 pub(crate) const BODY: usize = 64 * 1024;
-/// A slow reader's kernel takes no more than a few of these ahead of it.
-const WINDOW: u32 = 8 * 1024;
-/// What a slow reader reads in one go: see [`answer::read`].
-const SIP: usize = 4096;
+/// A slow reader's kernel takes no more than two of these ahead of it. A window that is less than a segment, which has 64 KiB on
+/// loopback, would make the server's kernel wait.
+const WINDOW: u32 = 256 * 1024;
 /// A slow reader is through so long after it began, at most.
 const READING: Duration = Duration::from_secs(3);
 
@@ -116,8 +115,8 @@ pub(crate) async fn reader(field: Arc<Field>, ready: Ready) {
         return;
     };
     let begun = field.log.begin(Way::SlowReader);
-    let sips = u32::try_from(route.length / SIP).unwrap_or(u32::MAX).max(1);
-    let pause = READING.min(field.grace / 3) / sips;
+    let sips = route.length as f64 / answer::SIP as f64;
+    let pause = READING.min(field.grace / 3).div_f64(sips.max(1.0));
     let end = match field.connect_with(false, Some(WINDOW)).await {
         Err(lost) => Err(lost),
         Ok(mut wire) => {

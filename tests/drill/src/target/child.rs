@@ -54,7 +54,7 @@ impl Program {
         leaving: watch::Sender<Option<Exit>>,
     ) -> Result<u16, DrillError> {
         let failed = |error: std::io::Error| {
-            let program = self.command.get_program().display().to_string();
+            let program = self.command.get_program().to_string_lossy();
             DrillError::Start(format!("{program}: {error}"))
         };
         let port = match self.port {

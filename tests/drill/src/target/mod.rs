@@ -24,7 +24,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// A server that can be started again and again.
 pub(crate) enum Target {
-    Program(Program),
+    Program(Box<Program>),
     Function(Function),
 }
 
