@@ -114,8 +114,9 @@ impl Fault {
                 "See who answers in the handler's place when the server stops, and with what: the client believes it."
             }
             Fault::Late => {
-                "Bound all that the server waits for when it stops: the sum has to be less than the grace period, with a \
-                 second to spare. If it needs more, raise the grace period."
+                "Bound all that the server waits for when it stops, kept connections among it: clients keep them open until \
+                 they are told. The sum has to be less than the grace period, with a second to spare. If that is too \
+                 little, raise the grace period."
             }
             Fault::IgnoredSignal => {
                 "Handle the signal. See that it reaches the server: a shell or a package manager as PID 1 does not pass it \

@@ -75,13 +75,13 @@ impl Evidence<'_> {
     fn lost(&self) -> String {
         let began = self.losses.iter().map(|loss| loss.began);
         let ended = self.losses.iter().map(|loss| loss.ended);
-        let least = after_signal(began.fold(f64::INFINITY, f64::min));
-        let most = after_signal(ended.fold(f64::NEG_INFINITY, f64::max));
+        let least = began.fold(f64::INFINITY, f64::min);
+        let most = ended.fold(f64::NEG_INFINITY, f64::max);
         let lost = match self.losses.len() {
             1 => "one request was lost".to_owned(),
             count => format!("{count} requests were lost"),
         };
-        format!("{lost}, {least} to {most}{}", self.entered())
+        format!("{lost}, {}{}", range(least, most), self.entered())
     }
 
     /// What cannot be sent again without being done twice.
@@ -95,9 +95,14 @@ impl Evidence<'_> {
     }
 }
 
-fn after_signal(seconds: f64) -> String {
-    match seconds < 0.0 {
-        true => format!("{:.3} s before the signal", -seconds),
-        false => format!("{seconds:.3} s after the signal"),
+/// In seconds after the signal; negative before it.
+fn range(least: f64, most: f64) -> String {
+    match (least < 0.0, most < 0.0) {
+        (false, _) => format!("{least:.3} s to {most:.3} s after the signal"),
+        (true, false) => {
+            let before = -least;
+            format!("{before:.3} s before the signal to {most:.3} s after it")
+        }
+        (true, true) => format!("{:.3} s to {:.3} s before the signal", -least, -most),
     }
 }

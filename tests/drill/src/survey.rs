@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::attempt::{Fate, Lost, Way};
 use crate::client::answer::{self, Answer};
+use crate::client::wire::Wire;
 use crate::client::{Field, Route, Routes, http1, http2, hung, long, slow};
 use crate::cluster::Cluster;
 use crate::error::DrillError;
@@ -78,23 +79,26 @@ impl Survey {
         running: &Running,
         settings: &Settings,
     ) -> Result<(), DrillError> {
-        let mut why = String::new();
-        for tls in [true, false] {
-            self.tls = tls.then(|| [Tls::new(b"http/1.1"), Tls::new(b"h2")]);
-            self.speaks.tls = tls;
-            let field = Arc::new(self.field(running, settings, Rotation::Stays, None));
-            let http1 = timeout(GUESS, ask_http1(&field, &settings.path)).await;
-            let http2 = timeout(GUESS, ask_http2(&field, &settings.path)).await;
-            self.speaks.http1 = matches!(http1, Ok(Ok(_)));
-            self.speaks.http2 = matches!(http2, Ok(Ok(_)));
-            if self.speaks.http1 || self.speaks.http2 {
-                return Ok(());
-            }
-            if let Ok(Err((_, error))) = http1 {
-                why = error;
-            }
+        // Whatever it speaks inside.
+        let any = Tls::new(&[]);
+        let handshake = timeout(GUESS, Wire::connect(running.address, Some(&any), None)).await;
+        self.speaks.tls = matches!(handshake, Ok(Ok(_)));
+        let tls = || [Tls::new(&[b"http/1.1"]), Tls::new(&[b"h2"])];
+        self.tls = self.speaks.tls.then(tls);
+
+        let field = self.field(running, settings, Rotation::Stays, None);
+        let http1 = timeout(GUESS, ask_http1(&field, &settings.path)).await;
+        let http2 = timeout(GUESS, ask_http2(&field, &settings.path)).await;
+        self.speaks.http1 = matches!(http1, Ok(Ok(_)));
+        self.speaks.http2 = matches!(http2, Ok(Ok(_)));
+        if self.speaks.http1 || self.speaks.http2 {
+            return Ok(());
         }
         running.lives()?;
+        let (_, why) = http1
+            .unwrap_or_else(|_| Err(hung()))
+            .err()
+            .unwrap_or_else(hung);
         Err(DrillError::Unknown(why))
     }
 }
@@ -117,7 +121,7 @@ impl Routes {
 }
 
 /// Waits until the plain route answers as it does in normal service.
-pub(crate) async fn ready(field: &Arc<Field>) -> Result<(), DrillError> {
+pub(crate) async fn ready(field: &Field) -> Result<(), DrillError> {
     let plain = &field.routes.plain;
     let began = Instant::now();
     loop {
@@ -134,7 +138,7 @@ pub(crate) async fn ready(field: &Arc<Field>) -> Result<(), DrillError> {
     }
 }
 
-async fn find_routes(field: &Arc<Field>, settings: &Settings) -> Result<Routes, DrillError> {
+async fn find_routes(field: &Field, settings: &Settings) -> Result<Routes, DrillError> {
     let plain = found(&settings.path, usual(field, &settings.path).await)?;
     let mut routes = Routes {
         plain,
@@ -167,7 +171,7 @@ async fn find_routes(field: &Arc<Field>, settings: &Settings) -> Result<Routes, 
 }
 
 /// The answer when the server is through with its start.
-async fn usual(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
+async fn usual(field: &Field, target: &str) -> Result<Answer, Lost> {
     let began = Instant::now();
     loop {
         let answer = ask(field, target).await;
@@ -198,7 +202,7 @@ fn unfit(target: &str, (fate, why): Lost) -> DrillError {
     DrillError::Route(format!("{target}: {fate}, {why}"))
 }
 
-async fn ask(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
+async fn ask(field: &Field, target: &str) -> Result<Answer, Lost> {
     let asked = async {
         match field.speaks.http1 {
             true => ask_http1(field, target).await,
@@ -209,7 +213,7 @@ async fn ask(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
     answer.unwrap_or_else(|_| Err(hung()))
 }
 
-async fn ask_http1(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
+async fn ask_http1(field: &Field, target: &str) -> Result<Answer, Lost> {
     let mut wire = field.connect().await?;
     let number = field.log.begin(Way::OneShot).number;
     let request = http1::get(field, target, number);
@@ -217,7 +221,7 @@ async fn ask_http1(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
     answer::read(&mut wire, Duration::ZERO).await
 }
 
-async fn ask_http2(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
+async fn ask_http2(field: &Field, target: &str) -> Result<Answer, Lost> {
     let sender = http2::connect(field).await?;
     let lost = |error: &dyn std::error::Error| (Fate::Closed, error.to_string());
     let mut sender = sender.ready().await.map_err(|error| lost(&error))?;
@@ -228,7 +232,7 @@ async fn ask_http2(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
     http2::answer(response).await
 }
 
-async fn upload(field: &Arc<Field>, target: &str) -> Result<Answer, Lost> {
+async fn upload(field: &Field, target: &str) -> Result<Answer, Lost> {
     let mut wire = field.connect().await?;
     let number = field.log.begin(Way::OneShot).number;
     let mut request = slow::post(field, target, number, slow::BODY).into_bytes();

@@ -60,10 +60,7 @@ pub(crate) fn unknown(settings: &Settings, survey: &Survey) -> Vec<String> {
     );
     for &scenario in &settings.scenarios {
         if let Some(missing) = missing(scenario, survey) {
-            say(
-                true,
-                &format!("{}: {scenario} {missing}.", scenario.about()),
-            );
+            say(true, &format!("the scenario {scenario}; that {missing}."));
         }
     }
     say(

@@ -46,6 +46,17 @@ fn faultless_server_with_tls_is_acquitted() {
     }
 }
 
+/// The second run knows from the first one when the listener closes.
+#[test]
+fn faultless_server_is_acquitted_when_a_burst_meets_the_close_of_its_listener() {
+    for seed in seeds() {
+        let drill = drill(Planted::Nothing, seed).scenarios([Scenario::Burst]);
+        let outcome = drill.runs(2).run();
+
+        assert!(outcome.is_clean(), "{outcome}");
+    }
+}
+
 #[test]
 fn server_that_refuses_while_alive_is_convicted() {
     convicts(

@@ -128,7 +128,10 @@ pub(crate) fn start(
 async fn run(field: Arc<Field>, part: Part, random: Rng, ready: Ready) {
     let speaks = field.speaks;
     match part.habit {
-        Habit::Burst => burst::run(field, random).await,
+        Habit::Burst => {
+            drop(ready);
+            burst::run(field, random).await;
+        }
         Habit::WebSocket if speaks.http1 => long::websocket(field, ready).await,
         Habit::Events if speaks.http1 => long::events(field, ready).await,
         Habit::HalfHead if speaks.http1 => slow::half_head(field, random, ready).await,

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal as Number, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{Exit, Order, Output, free_port};
 use crate::error::DrillError;
@@ -16,6 +17,9 @@ use crate::settings::Signal;
 
 /// Stands for the port in a command's arguments.
 const PORT: &str = "{port}";
+
+/// A process that a server has started may end so much later.
+const AFTER_ITS_PARENT: Duration = Duration::from_millis(300);
 
 /// A command, and how it learns its port.
 #[derive(Debug)]
@@ -139,7 +143,10 @@ async fn own(
         }
     };
     let at = Instant::now();
-    children.retain(|id| kill(*id));
+    if !children.is_empty() {
+        sleep(AFTER_ITS_PARENT).await;
+        children.retain(|id| kill(*id));
+    }
     leaving.send_replace(Some(Exit {
         at,
         code: status.ok().and_then(|status| status.code()),
