@@ -57,18 +57,17 @@ impl Drill {
     /// Drills a program: in any language, of which the command line and the port are known.
     ///
     /// `{port}` in an argument is replaced by the port that the server has to listen on, on 127.0.0.1. A server that takes it
-    /// otherwise needs [`port_arg`](Drill::port_arg), [`port_env`](Drill::port_env) or [`port`](Drill::port). Of the command its
-    /// program, arguments, variables and directory are used, and what it does to standard streams and an emptied environment
-    /// is not.
+    /// otherwise needs [`port_arg`](Drill::port_arg), [`port_env`](Drill::port_env) or [`port`](Drill::port). The
+    /// drill uses the command's program, arguments, variables and directory. It ignores standard streams and `env_clear`.
     pub fn new(command: Command) -> Self {
         Drill::of(Target::Program(Box::new(Program::new(command))))
     }
 
-    /// Drills a function, which serves on 127.0.0.1 at the port that it is given until its [`Stop`] is requested, and returns
-    /// when it has stopped.
+    /// Drills a function. The function serves on 127.0.0.1, at the port that is its argument, until the [`Stop`] is requested,
+    /// and returns when it has stopped.
     ///
-    /// It runs on a runtime of its own, which is dropped when it returns, with all that it has spawned: that is the exit. When the
-    /// grace period is over the function is dropped as well.
+    /// The function runs on a runtime of its own. The runtime, and each task on it, is dropped when the function returns: this
+    /// stands for a process's exit. When the grace period is over the function is dropped, which stands for SIGKILL.
     pub fn function<F, S>(serve: F) -> Self
     where
         F: Fn(u16, Stop) -> S + Send + Sync + 'static,
@@ -85,7 +84,7 @@ impl Drill {
         }
     }
 
-    /// Adds two arguments: this one, and the port.
+    /// Adds two arguments to the command: `name`, and the port. A function ignores it, as it ignores the next two.
     pub fn port_arg(mut self, name: impl Into<String>) -> Self {
         if let Target::Program(program) = &mut self.target {
             program.port_arg = Some(name.into());
@@ -93,7 +92,7 @@ impl Drill {
         self
     }
 
-    /// Sets a variable to the port.
+    /// Sets the environment variable `name` to the port.
     pub fn port_env(mut self, name: impl Into<String>) -> Self {
         if let Target::Program(program) = &mut self.target {
             program.port_env = Some(name.into());
@@ -101,7 +100,7 @@ impl Drill {
         self
     }
 
-    /// The server has this port. Otherwise it gets a free one each time.
+    /// Sets a fixed port, for a server that takes none. By default each server gets a free port.
     pub fn port(mut self, port: u16) -> Self {
         if let Target::Program(program) = &mut self.target {
             program.port = Some(port);
@@ -109,118 +108,121 @@ impl Drill {
         self
     }
 
-    /// Plays these scenarios and no others. One that cannot be played is an error then.
+    /// Plays these scenarios and no others. A scenario that cannot be played is then a
+    /// [`DrillError::Unplayable`]; by default it is left out, and [`Outcome::unknown`] says so.
     pub fn scenarios(mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Self {
         self.settings.scenarios = scenarios.into_iter().collect();
         self.settings.chosen = true;
         self
     }
 
-    /// Plays each scenario so often.
+    /// Sets how many times each scenario is played; at least once.
     pub fn runs(mut self, runs: usize) -> Self {
-        self.settings.runs = runs;
+        self.settings.runs = runs.max(1);
         self
     }
 
-    /// What is drawn follows from it: moments, pauses, and who asks what.
+    /// Sets the seed of the random numbers: moments, pauses, and which routes are asked. What the kernel schedules does not
+    /// follow from it.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self
     }
 
-    /// The signal that tells the server to stop.
+    /// Sets the signal that tells the server to stop.
     pub fn signal(mut self, signal: Signal) -> Self {
         self.settings.signal = signal;
         self
     }
 
-    /// From the signal to SIGKILL.
+    /// Sets the time from the signal to SIGKILL.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
         self
     }
 
-    /// From the signal until no new connection is routed to the server.
+    /// Sets the time from the signal until no new connection is routed to the server.
     pub fn propagation(mut self, propagation: Duration) -> Self {
         self.settings.propagation = propagation;
         self
     }
 
-    /// What a client waits for an answer.
+    /// Sets how long a client waits for an answer.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.settings.patience = patience;
         self
     }
 
-    /// The route of most requests. It answers GET quickly, with the same status each time.
+    /// Sets the route of most requests. It has to answer GET quickly, with the same status each time.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.settings.path = path.into();
         self
     }
 
-    /// A route that takes its time to answer GET: some 10 to 500 ms. Without it hardly a request is in flight at the signal.
+    /// Names a route that takes 10 to 500 ms to answer GET. Without one, few requests are in flight at the signal.
     pub fn slow_route(mut self, path: impl Into<String>) -> Self {
         self.settings.slow = Some(path.into());
         self
     }
 
-    /// A route that takes a body of 64 KiB by POST.
+    /// Names a route that takes a body of 64 KiB by POST.
     pub fn upload_route(mut self, path: impl Into<String>) -> Self {
         self.settings.upload = Some(path.into());
         self
     }
 
-    /// A route whose answer is large: several MB, so that it does not fit into the kernel's buffers.
+    /// Names a route whose answer has several MB, so that it does not fit into the kernel's buffers.
     pub fn download_route(mut self, path: impl Into<String>) -> Self {
         self.settings.download = Some(path.into());
         self
     }
 
-    /// A route of a WebSocket.
+    /// Names a WebSocket's route.
     pub fn websocket_route(mut self, path: impl Into<String>) -> Self {
         self.settings.websocket = Some(path.into());
         self
     }
 
-    /// A route of an event stream.
+    /// Names an event stream's route.
     pub fn events_route(mut self, path: impl Into<String>) -> Self {
         self.settings.events = Some(path.into());
         self
     }
 
-    /// The server says which handlers were entered.
+    /// Sets where the server says which handlers were entered.
     pub fn contract(mut self, contract: Contract) -> Self {
         self.settings.contract = Some(contract);
         self
     }
 
-    /// The same, in a file.
+    /// Sets [`Contract::File`].
     pub fn contract_file(self, path: impl Into<PathBuf>) -> Self {
         self.contract(Contract::File(path.into()))
     }
 
-    /// Is told how far the drill is, a line each time.
+    /// Sets a function that is called with a line of text when the drill has made progress.
     pub fn on_progress(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.progress = Box::new(tell);
         self
     }
 
-    /// Holds the drill, and blocks until it is over: a minute or more, by `runs` and by what the server takes to leave.
+    /// Holds the drill, and blocks until it is over: a minute or more, depending on `runs` and on how long the server takes to leave.
     ///
-    /// It may be called inside a runtime: it has a thread and a runtime of its own.
+    /// May be called inside a runtime: the drill has a thread and a runtime of its own. It blocks the caller's thread.
     ///
     /// # Panics
     ///
-    /// If the drill cannot be held, with the [`DrillError`].
+    /// Panics if the drill cannot be held, with the [`DrillError`].
     pub fn run(self) -> Outcome {
         self.try_run().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same, for who wants to know why a drill cannot be held.
+    /// Like [`run`](Drill::run), but returns the error.
     ///
     /// # Errors
     ///
-    /// If the server cannot be started, does not answer in normal service, or something is missing that was asked for.
+    /// Returns an error if the server cannot be started, does not answer in normal service, or lacks what a scenario needs that was
+    /// asked for.
     pub fn try_run(self) -> Result<Outcome, DrillError> {
         thread::scope(|scope| {
             let drill = scope.spawn(|| {

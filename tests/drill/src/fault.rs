@@ -90,7 +90,7 @@ impl Fault {
             }
             Fault::LeftInFlight => {
                 "Wait for the requests in flight before the process ends: await the server's graceful shutdown, and do not \
-                 return from main before it is over."
+                 return from main before it is over. Before that, close the listener and serve what is in its queue."
             }
             Fault::CutAnswer => {
                 "A request is over when the last byte of its answer is sent, not when its handler returns. Wait for that."

@@ -38,10 +38,8 @@ impl Play<'_> {
             }
         }
         let settings = self.settings;
-        let running = self
-            .target
-            .start(settings.signal, settings.contract.as_ref())?;
-        let survey = Survey::new(&running, settings).await?;
+        let (running, startup) = self.target.accepting(settings).await?;
+        let survey = Survey::new(&running, startup, settings).await?;
         running.kill();
         running.left().await;
         Ok(survey)

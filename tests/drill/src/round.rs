@@ -52,24 +52,19 @@ impl Stage<'_> {
         closes_after: Option<Duration>,
     ) -> Result<Round, DrillError> {
         let (settings, recipe) = (self.settings, self.scenario.recipe());
-        let contract = settings.contract.as_ref();
-        let running = self.target.start(settings.signal, contract)?;
+        let running = match recipe.moment {
+            Moment::WhileStarting => self.starting(&mut random).await?,
+            Moment::UnderLoad => self.target.accepting(settings).await?.0,
+        };
         let field = self
             .survey
             .field(&running, settings, recipe.rotation, closes_after);
         let field = Arc::new(field);
         let mut clients = JoinSet::new();
-        match recipe.moment {
-            Moment::WhileStarting => {
-                let longest = self.survey.startup.mul_f64(STARTING);
-                sleep(longest.mul_f64(random.f64())).await;
-            }
-            Moment::UnderLoad => {
-                running.accepts().await?;
-                survey::ready(&field).await?;
-                clients = self.load(&field, &mut random).await;
-                sleep(Duration::from_millis(random.u64(LEAD))).await;
-            }
+        if recipe.moment == Moment::UnderLoad {
+            survey::ready(&field).await?;
+            clients = self.load(&field, &mut random).await;
+            sleep(Duration::from_millis(random.u64(LEAD))).await;
         }
         running.lives()?;
 
@@ -78,16 +73,32 @@ impl Stage<'_> {
         let exit = self.leave(&running, &field, t0).await;
         self.end(clients, exit.at).await?;
         running.output.ended().await;
-        let book = field.log.take();
-        match book.trouble {
-            Some(trouble) => Err(DrillError::Client(trouble)),
-            None => Ok(Round {
-                book,
-                t0,
-                exit,
-                entered: contract.map(|_| running.output.entered()),
-            }),
+        Ok(Round {
+            book: self.checked(field.log.take())?,
+            t0,
+            exit,
+            entered: settings.contract.as_ref().map(|_| running.output.entered()),
+        })
+    }
+
+    /// A log that says something of the server.
+    fn checked(&self, book: Book) -> Result<Book, DrillError> {
+        let is_loaded = self.scenario.recipe().moment == Moment::UnderLoad;
+        match &book.trouble {
+            Some(trouble) => Err(DrillError::Client(trouble.clone())),
+            None if is_loaded && book.attempts.is_empty() => {
+                Err(DrillError::Client("it sent no request".to_owned()))
+            }
+            None => Ok(book),
         }
+    }
+
+    /// A server that is in the middle of its start.
+    async fn starting(&self, random: &mut Rng) -> Result<Running, DrillError> {
+        let running = self.target.start(self.settings)?;
+        let longest = self.survey.startup.mul_f64(STARTING);
+        sleep(longest.mul_f64(random.f64())).await;
+        Ok(running)
     }
 
     /// Starts the clients, and waits until those that are to be caught in the middle of an action are there.

@@ -34,8 +34,11 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    pub(crate) async fn new(running: &Running, settings: &Settings) -> Result<Self, DrillError> {
-        let startup = running.accepts().await?;
+    pub(crate) async fn new(
+        running: &Running,
+        startup: Duration,
+        settings: &Settings,
+    ) -> Result<Self, DrillError> {
         let mut survey = Survey {
             speaks: Speaks::default(),
             tls: None,

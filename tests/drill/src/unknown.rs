@@ -12,8 +12,11 @@ const LARGE: usize = 4 * 1024 * 1024;
 ///
 /// # Errors
 ///
-/// If one was asked for by name and cannot be played.
+/// If one was asked for by name and cannot be played, or none is left.
 pub(crate) fn playable(settings: &Settings, survey: &Survey) -> Result<Vec<Scenario>, DrillError> {
+    if settings.scenarios.is_empty() {
+        return Err(DrillError::Unplayable("no scenario was named".to_owned()));
+    }
     let mut playable = Vec::new();
     for &scenario in &settings.scenarios {
         match missing(scenario, survey) {

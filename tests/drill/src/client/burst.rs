@@ -21,8 +21,8 @@ const STEADY: u64 = 5;
 const DENSE: u64 = 8;
 /// Half of the time around the close.
 const WIDTH: Duration = Duration::from_millis(20);
-/// More than this wait for an answer only if the server is stuck.
-const MOST: usize = 2000;
+/// More than this are open only if the server is stuck. Each needs two descriptors, and a process often has 1,024.
+const MOST: usize = 400;
 
 /// From the start until the server has left.
 pub(crate) async fn run(field: Arc<Field>, mut random: Rng) {

@@ -18,9 +18,11 @@ pub(crate) use self::function::Function;
 pub use self::function::Stop;
 pub(crate) use self::output::Output;
 use crate::error::DrillError;
-use crate::settings::{Contract, START, Signal};
+use crate::settings::{START, Settings};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+/// How often a server is started whose port turns out to be taken.
+const STARTS: usize = 3;
 
 /// A server that can be started again and again.
 pub(crate) enum Target {
@@ -66,16 +68,32 @@ pub(crate) struct Running {
 }
 
 impl Target {
-    pub(crate) fn start(
+    /// Starts it, and waits until it accepts. Returns how long that took as well.
+    pub(crate) async fn accepting(
         &self,
-        signal: Signal,
-        contract: Option<&Contract>,
-    ) -> Result<Running, DrillError> {
-        let output = Arc::new(Output::new(contract));
+        settings: &Settings,
+    ) -> Result<(Running, Duration), DrillError> {
+        let mut starts = 0;
+        loop {
+            starts += 1;
+            let running = self.start(settings)?;
+            match running.accepts().await {
+                Ok(startup) => return Ok((running, startup)),
+                // The port was free a moment ago: some client has taken it since.
+                Err(DrillError::Died(said)) if starts < STARTS && is_in_use(&said) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn start(&self, settings: &Settings) -> Result<Running, DrillError> {
+        let output = Arc::new(Output::new(settings.contract.as_ref()));
         let (orders, ordered) = mpsc::unbounded_channel();
         let (leaving, gone) = watch::channel(None);
         let port = match self {
-            Target::Program(program) => program.start(signal, &output, ordered, leaving)?,
+            Target::Program(program) => {
+                program.start(settings.signal, &output, ordered, leaving)?
+            }
             Target::Function(function) => function.start(ordered, leaving)?,
         };
         Ok(Running {
@@ -90,7 +108,7 @@ impl Target {
 
 impl Running {
     /// Waits until it accepts. Returns how long that took from its start.
-    pub(crate) async fn accepts(&self) -> Result<Duration, DrillError> {
+    async fn accepts(&self) -> Result<Duration, DrillError> {
         while self.started.elapsed() < START {
             self.lives()?;
             if TcpStream::connect(self.address).await.is_ok() {
@@ -134,6 +152,12 @@ impl Running {
         let exit = left.ok().and_then(|exit| exit.clone());
         exit.expect("its owner says how it ended")
     }
+}
+
+/// What a server says whose port somebody else has.
+fn is_in_use(said: &str) -> bool {
+    let said = said.to_lowercase();
+    said.contains("in use") || said.contains("eaddrinuse")
 }
 
 /// A port that nobody listens on.
