@@ -19,6 +19,8 @@ pub enum Fault {
     DroppedKept,
     /// It left while requests were in flight.
     LeftInFlight,
+    /// It said in the protocol's words that it had not processed requests whose handlers had been entered.
+    HandedBack,
     /// It ended answers in the middle.
     CutAnswer,
     /// It ended long connections without their protocol's farewell.
@@ -53,6 +55,7 @@ impl Fault {
             Fault::DroppedNew => "dropped new connections that the kernel had completed for it",
             Fault::DroppedKept => "ended connections under a request, without a word before",
             Fault::LeftInFlight => "left while requests were in flight",
+            Fault::HandedBack => "handed back requests whose handlers had been entered",
             Fault::CutAnswer => "ended answers in the middle",
             Fault::CutLong => "ended long connections without their protocol's farewell",
             Fault::CutSlow => "did not wait for clients that send or read slowly",
@@ -91,6 +94,10 @@ impl Fault {
             Fault::LeftInFlight => {
                 "Wait for the requests in flight before the process ends: await the server's graceful shutdown, and do not \
                  return from main before it is over. Before that, close the listener and serve what is in its queue."
+            }
+            Fault::HandedBack => {
+                "Enter no handler behind an answer with `Connection: close`, nor for a stream above the last one of a GOAWAY: \
+                 the client will repeat the request."
             }
             Fault::CutAnswer => {
                 "A request is over when the last byte of its answer is sent, not when its handler returns. Wait for that."

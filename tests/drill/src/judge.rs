@@ -61,6 +61,8 @@ impl Court<'_> {
         let entered = self.entered(attempt);
         match attempt.fate {
             Fate::Refused if stays && attempt.ended + CLOSING >= self.round.exit.at => Fate::Gone,
+            // The client would repeat what has been begun.
+            Fate::Repeatable if entered == Some(true) => Fate::Closed,
             // Whoever opens a long connection may note it elsewhere, or later.
             Fate::Answered if entered == Some(false) && !attempt.way.is_long() => Fate::Unhandled,
             fate => fate,
@@ -90,6 +92,7 @@ impl Court<'_> {
         let at_the_exit = self.is_over_at(attempt.ended);
         match fate {
             _ if attempt.ended < self.round.t0 => Fault::BeforeTheSignal,
+            _ if attempt.fate == Fate::Repeatable => Fault::HandedBack,
             Fate::Refused if at_the_exit => Fault::LeftInRotation,
             Fate::Refused => Fault::RefusedWhileAlive,
             Fate::Reset | Fate::Closed | Fate::Cut if attempt.way.is_long() => Fault::CutLong,
@@ -154,5 +157,77 @@ impl Court<'_> {
                 .killed()
                 .or(left_a_process.then_some(Fault::LeftAProcess)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::{Book, Way};
+    use crate::target::Exit;
+
+    const EXIT: Duration = Duration::from_secs(2);
+
+    /// A run with one request, number 7, which ended so long after the signal.
+    fn run(scenario: Scenario, fate: Fate, after: Duration, entered: Option<bool>) -> Judged {
+        let t0 = Instant::now();
+        let attempt = Attempt {
+            number: 7,
+            way: Way::OneShot,
+            fate,
+            reused: false,
+            began: t0,
+            ended: t0 + after,
+            why: String::new(),
+        };
+        let round = Round {
+            book: Book {
+                attempts: vec![attempt],
+                ..Book::default()
+            },
+            t0,
+            exit: Exit {
+                at: t0 + EXIT,
+                code: Some(0),
+                killed: false,
+                children: Vec::new(),
+            },
+            entered: entered.map(|entered| entered.then_some(7).into_iter().collect()),
+        };
+        judge(scenario, 1, &round)
+    }
+
+    fn fault(judged: &Judged) -> Option<Fault> {
+        judged.losses.first().map(|loss| loss.fault)
+    }
+
+    #[test]
+    fn refusal_is_nobodys_fault_if_the_server_has_left_and_the_cluster_never_learns() {
+        let behind = EXIT + Duration::from_millis(100);
+
+        let stays = run(Scenario::NeverOut, Fate::Refused, behind, None);
+        assert_eq!((fault(&stays), stays.fates[&Fate::Gone]), (None, 1));
+        let leaves = run(Scenario::InFlight, Fate::Refused, behind, None);
+        assert_eq!(fault(&leaves), Some(Fault::LeftInRotation));
+        let alive = run(Scenario::NeverOut, Fate::Refused, EXIT / 2, None);
+        assert_eq!(fault(&alive), Some(Fault::RefusedWhileAlive));
+    }
+
+    #[test]
+    fn what_is_handed_back_is_lost_if_its_handler_was_entered() {
+        let handed_back = |entered| run(Scenario::InFlight, Fate::Repeatable, EXIT / 2, entered);
+
+        assert_eq!(fault(&handed_back(None)), None);
+        assert_eq!(fault(&handed_back(Some(false))), None);
+        assert_eq!(fault(&handed_back(Some(true))), Some(Fault::HandedBack));
+    }
+
+    #[test]
+    fn answer_is_lost_if_no_handler_was_entered() {
+        let answered = |entered| run(Scenario::InFlight, Fate::Answered, EXIT / 2, entered);
+
+        assert_eq!(fault(&answered(None)), None);
+        assert_eq!(fault(&answered(Some(true))), None);
+        assert_eq!(fault(&answered(Some(false))), Some(Fault::Unhandled));
     }
 }

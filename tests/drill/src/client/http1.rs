@@ -83,25 +83,31 @@ impl Client {
         send(&mut wire, requests.concat().as_bytes()).await;
         let first = answer::read(&mut wire, Duration::ZERO).await;
         let second = answer::read(&mut wire, Duration::ZERO).await;
-        let said_close = first.as_ref().is_ok_and(|answer| answer.close);
         let second = match second {
-            // One fault, which is that of the first.
-            Err((Fate::Closed | Fate::Reset, _)) if first.is_err() => first.clone(),
-            Err((Fate::Closed | Fate::Reset, _)) if said_close => {
-                self.field.log.told();
-                let why = "pipelined behind an answer that said close".to_owned();
-                Err((Fate::Repeatable, why))
-            }
             Ok(answer) => {
                 self.keep(wire, answer);
                 Ok(answer)
             }
-            lost => lost,
+            Err(lost) => Err(self.behind(&first, lost)),
         };
         [
             first.and_then(|answer| expect(routes[0], answer)),
             second.and_then(|answer| expect(routes[1], answer)),
         ]
+    }
+
+    /// What became of a request that was sent behind another one, and has no answer.
+    fn behind(&self, first: &Result<Answer, Lost>, lost: Lost) -> Lost {
+        match first {
+            // One fault, which is that of the first.
+            Err(first) if matches!(lost.0, Fate::Closed | Fate::Reset) => first.clone(),
+            Ok(answer) if answer.close && matches!(lost.0, Fate::Closed | Fate::Reset) => {
+                self.field.log.told();
+                let why = "pipelined behind an answer that said close".to_owned();
+                (Fate::Repeatable, why)
+            }
+            _ => lost,
+        }
     }
 
     /// The connection that there is, if it looks open. A close that is seen in time is no loss.

@@ -48,67 +48,65 @@ impl Client {
             if !self.stands().await && !self.field.cluster.routes() {
                 return None;
             }
-            let log = &self.field.log;
-            let asks: Vec<_> = routes
-                .drain(..)
-                .map(|route| (route, log.begin(self.way)))
-                .collect();
-            let (sender, reused) = match self.sender().await {
-                Ok(sender) => sender,
-                Err(lost) => {
-                    let fate = lost.0;
-                    for (_, begun) in asks {
-                        self.field.log.end(begun, Err(lost.clone()));
-                    }
-                    return Some(fate);
-                }
-            };
-            let mut asking = JoinSet::new();
-            for (route, mut begun) in asks {
-                begun.reused = reused;
-                asking.spawn(one(Arc::clone(&self.field), sender.clone(), route, begun));
-            }
-            for end in asking.join_all().await {
-                match end {
-                    Ok(fate) => worst = worst.max(fate),
-                    Err(route) => routes.push(route),
-                }
-            }
-            if self.fresh || !routes.is_empty() {
-                self.open = None;
-            }
+            worst = worst.max(self.ask(&mut routes).await);
             if routes.is_empty() {
                 return Some(worst);
             }
         }
-        for _ in routes {
-            let begun = self.field.log.begin(self.way);
-            let why = "closed before it was sent, on each new connection".to_owned();
-            self.field.log.end(begun, Err((Fate::Closed, why)));
+        let asks = self.begin(routes.drain(..));
+        let why = "closed before it was sent, on each new connection".to_owned();
+        Some(self.lose(asks, (Fate::Closed, why)))
+    }
+
+    /// Sends the requests on one connection. Leaves the routes of those that were not sent.
+    async fn ask(&mut self, routes: &mut Vec<Route>) -> Fate {
+        let asks = self.begin(routes.drain(..));
+        let (sender, reused) = match self.sender().await {
+            Ok(sender) => sender,
+            Err(lost) => return self.lose(asks, lost),
+        };
+        let mut asking = JoinSet::new();
+        for (route, mut begun) in asks {
+            begun.reused = reused;
+            asking.spawn(one(Arc::clone(&self.field), sender.clone(), route, begun));
         }
-        Some(Fate::Closed)
+        let mut worst = Fate::Answered;
+        for end in asking.join_all().await {
+            match end {
+                Ok(fate) => worst = worst.max(fate),
+                Err(route) => routes.push(route),
+            }
+        }
+        if self.fresh || !routes.is_empty() {
+            self.open = None;
+        }
+        worst
+    }
+
+    fn begin(&self, routes: impl Iterator<Item = Route>) -> Vec<(Route, Begun)> {
+        let log = &self.field.log;
+        routes.map(|route| (route, log.begin(self.way))).collect()
+    }
+
+    /// All of them have the same fate.
+    fn lose(&self, asks: Vec<(Route, Begun)>, lost: Lost) -> Fate {
+        for (_, begun) in asks {
+            self.field.log.end(begun, Err(lost.clone()));
+        }
+        lost.0
     }
 
     /// Whether there is a connection that can be used.
     async fn stands(&mut self) -> bool {
-        match self.open.take() {
-            None => false,
-            Some(open) => match open.sender.ready().await {
-                Err(error) => {
-                    if error.is_go_away() {
-                        self.field.log.told();
-                    }
-                    false
-                }
-                Ok(sender) => {
-                    self.open = Some(Open {
-                        sender,
-                        used: open.used,
-                    });
-                    true
-                }
-            },
+        let Some(open) = self.open.take() else {
+            return false;
+        };
+        match open.sender.ready().await {
+            Ok(sender) => self.open = Some(Open { sender, ..open }),
+            Err(error) if error.is_go_away() => self.field.log.told(),
+            Err(_) => {}
         }
+        self.open.is_some()
     }
 
     async fn sender(&mut self) -> Result<(SendRequest<Bytes>, bool), Lost> {
