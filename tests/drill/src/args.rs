@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser};
 use lameduck_drill::{Contract, Drill, Scenario, Signal};
 
@@ -13,14 +14,13 @@ use lameduck_drill::{Contract, Drill, Scenario, Signal};
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Play this scenario, and no other that is not named; may be given several times: in-flight, keep-alive, burst, long, slow,
-    /// never-out, early
-    #[arg(long, value_name = "NAME")]
+    /// Play this scenario, and no other that is not named; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = scenarios())]
     scenario: Vec<Scenario>,
-    /// How often each scenario is played
+    /// How many times each scenario is played
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// What is drawn follows from it
+    /// The seed of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The signal that tells the server to stop
@@ -119,4 +119,10 @@ impl Args {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn scenarios() -> impl TypedValueParser<Value = Scenario> {
+    let all = Scenario::ALL.iter();
+    let all = all.map(|one| PossibleValue::new(one.name()).help(one.about()));
+    PossibleValuesParser::new(all).try_map(|name| name.parse::<Scenario>())
 }

@@ -115,7 +115,7 @@ static KEEP_ALIVE: Recipe = Recipe {
 
 static BURST: Recipe = Recipe {
     name: "burst",
-    about: "many connections are made while the listener closes",
+    about: "many connections are made around the close of the listener",
     moment: Moment::UnderLoad,
     rotation: Rotation::Stays,
     parts: &[part(Habit::Burst, 1, NONE)],
@@ -148,7 +148,7 @@ static SLOW: Recipe = Recipe {
 
 static NEVER_OUT: Recipe = Recipe {
     name: "never-out",
-    about: "it stays in rotation until it has left",
+    about: "the server stays in rotation until it has left",
     moment: Moment::UnderLoad,
     rotation: Rotation::Stays,
     parts: &[
@@ -160,7 +160,7 @@ static NEVER_OUT: Recipe = Recipe {
 
 static EARLY: Recipe = Recipe {
     name: "early",
-    about: "the signal comes while it starts",
+    about: "the signal comes while the server starts",
     moment: Moment::WhileStarting,
     rotation: Rotation::Leaves,
     parts: &[],
