@@ -111,6 +111,21 @@ pub enum Way {
 }
 
 impl Way {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Way::KeepAlive => "on a connection that is used again",
+            Way::OneShot => "on a connection of its own",
+            Way::Pipelined => "pipelined",
+            Way::Http2 => "in an HTTP/2 stream",
+            Way::Burst => "on one of many new connections",
+            Way::HalfHead => "with half a head before the signal",
+            Way::HalfBody => "with half a body before the signal",
+            Way::SlowReader => "with a slow reader",
+            Way::WebSocket => "a WebSocket",
+            Way::Events => "an event stream",
+        }
+    }
+
     /// Whether what ends is a connection, not a request.
     pub(crate) const fn is_long(self) -> bool {
         matches!(self, Way::WebSocket | Way::Events)

@@ -37,7 +37,7 @@ pub enum Fault {
     Unhandled,
     /// It had not left when the grace period was over.
     Late,
-    /// The same, and nothing that it did showed that it had heard of the signal.
+    /// The same, and it showed no reaction to the signal: it refused nothing, and said neither close nor GOAWAY.
     IgnoredSignal,
     /// It left, and a process that it had started did not.
     LeftAProcess,

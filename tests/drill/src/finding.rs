@@ -20,6 +20,8 @@ pub struct Finding {
     pub scenarios: Vec<Scenario>,
     /// What it did, when and how often, in words.
     pub what: String,
+    /// The first of the lost requests, in words.
+    pub first: Option<String>,
     /// What to change.
     pub remedy: String,
 }
@@ -68,6 +70,7 @@ impl Evidence<'_> {
             lost: self.losses.len(),
             scenarios,
             what: format!("The server {}: {}.", fault.deed(), shown.join("; ")),
+            first: self.first(),
             remedy: fault.remedy().to_owned(),
         }
     }
@@ -82,6 +85,28 @@ impl Evidence<'_> {
             count => format!("{count} requests were lost"),
         };
         format!("{lost}, {}{}", range(least, most), self.entered())
+    }
+
+    fn first(&self) -> Option<String> {
+        let losses = self.losses.iter();
+        let first = losses.min_by(|a, b| a.began.total_cmp(&b.began))?;
+        let entered = match first.entered {
+            None => "",
+            Some(true) => "; its handler had been entered",
+            Some(false) => "; its handler had not been entered",
+        };
+        let why = match first.why.as_str() {
+            "" => String::new(),
+            why => format!(" ({why})"),
+        };
+        Some(format!(
+            "The first of them: {} run {}, {}, {}: {}{why}{entered}.",
+            first.scenario,
+            first.run,
+            first.way.name(),
+            range(first.began, first.ended),
+            first.fate,
+        ))
     }
 
     /// What cannot be sent again without being done twice.

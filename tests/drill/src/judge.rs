@@ -63,7 +63,7 @@ impl Court<'_> {
             Fate::Refused if stays && attempt.ended + CLOSING >= self.round.exit.at => Fate::Gone,
             // The client would repeat what has been begun.
             Fate::Repeatable if entered == Some(true) => Fate::Closed,
-            // Whoever opens a long connection may note it elsewhere, or later.
+            // The handler of a long connection may write its line later.
             Fate::Answered if entered == Some(false) && !attempt.way.is_long() => Fate::Unhandled,
             fate => fate,
         }

@@ -23,6 +23,9 @@ pub(crate) fn print(outcome: &Outcome, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     for finding in &outcome.findings {
         let scenarios: Vec<_> = finding.scenarios.iter().map(|one| one.name()).collect();
         writeln!(f, "{} ({})", finding.what, scenarios.join(", "))?;
+        if let Some(first) = &finding.first {
+            writeln!(f, "  {first}")?;
+        }
         writeln!(f, "  {}", finding.remedy)?;
     }
     for unknown in &outcome.unknown {

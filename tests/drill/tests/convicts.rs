@@ -13,7 +13,7 @@ use lameduck_drill::{Contract, Drill, Fault, Outcome, Scenario};
 const GRACE: Duration = Duration::from_secs(5);
 const PROPAGATION: Duration = Duration::from_millis(400);
 
-/// Is no test: the control server, if it was asked for.
+/// Not a test: serves as the control server if the environment asks for it.
 #[test]
 fn control_server() {
     control::serve_if_asked();

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use control::Planted;
 use lameduck_drill::{Drill, DrillError, Scenario};
 
-/// Is no test: the control server, if it was asked for.
+/// Not a test: serves as the control server if the environment asks for it.
 #[test]
 fn control_server() {
     control::serve_if_asked();
