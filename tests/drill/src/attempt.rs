@@ -113,11 +113,11 @@ pub enum Way {
 impl Way {
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Way::KeepAlive => "on a connection that is used again",
-            Way::OneShot => "on a connection of its own",
+            Way::KeepAlive => "by a client that keeps its connection",
+            Way::OneShot => "by a client with a new connection",
             Way::Pipelined => "pipelined",
             Way::Http2 => "in an HTTP/2 stream",
-            Way::Burst => "on one of many new connections",
+            Way::Burst => "by one of many new clients",
             Way::HalfHead => "with half a head before the signal",
             Way::HalfBody => "with half a body before the signal",
             Way::SlowReader => "with a slow reader",

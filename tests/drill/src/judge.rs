@@ -13,7 +13,7 @@ use crate::scenario::{Rotation, Scenario};
 
 /// What happens in this time before the exit is the exit's: the kernel closes sockets before the drill learns that the process has
 /// ended.
-const AT_THE_EXIT: Duration = Duration::from_millis(30);
+const AT_THE_EXIT: Duration = Duration::from_millis(100);
 /// A server that never leaves the rotation has to close its listener some time. Then it may live for so long.
 const CLOSING: Duration = Duration::from_millis(250);
 

@@ -101,6 +101,21 @@ fn server_that_ignores_the_signal_is_convicted() {
     convicts_of_exit(Planted::IgnoresTheSignal, Fault::IgnoredSignal);
 }
 
+/// As PID 1, which has no default action, and before the server's handler is there.
+#[test]
+fn server_that_misses_the_signal_while_it_starts_is_convicted() {
+    for seed in seeds() {
+        let server = control::in_a_shell(r#"trap '' TERM; sleep 0.5; exec "$0" "$@""#);
+        let outcome = set(Drill::new(server), seed)
+            .scenarios([Scenario::Early])
+            .runs(5)
+            .grace(Duration::from_secs(2))
+            .run();
+
+        assert!(outcome.has(Fault::IgnoredSignal), "{outcome}");
+    }
+}
+
 #[test]
 fn server_that_exits_at_once_is_convicted_of_what_was_in_flight_and_of_leaving_in_rotation() {
     for seed in seeds() {

@@ -91,13 +91,8 @@ fn scenario_that_was_asked_for_and_has_no_route_is_an_error() {
 #[test]
 fn child_that_outlives_the_server_is_found_and_ended() {
     // As a package manager does that does not pass the signal on.
-    let server = control::command(Planted::Nothing);
     let script = r#""$0" "$@" & trap 'exit 0' TERM; while :; do sleep 0.05; done"#;
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script]).arg(server.get_program());
-    shell.args(server.get_args());
-    let set = server.get_envs();
-    shell.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    let shell = control::in_a_shell(script);
     let output = drill(&shell, &["--scenario", "in-flight"]);
 
     let said = String::from_utf8_lossy(&output.stdout);

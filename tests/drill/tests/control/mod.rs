@@ -74,6 +74,17 @@ pub(crate) fn command(planted: Planted) -> Command {
     command
 }
 
+/// A faultless server that a shell starts: `"$0" "$@"` in its script.
+pub(crate) fn in_a_shell(script: &str) -> Command {
+    let server = command(Planted::Nothing);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(server.get_program());
+    shell.args(server.get_args());
+    let set = server.get_envs();
+    shell.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
 pub(crate) fn serve_if_asked() {
     let Ok(port) = env::var(PORT) else {
         return;
