@@ -30,6 +30,7 @@
 mod attempt;
 mod client;
 mod cluster;
+mod connect;
 mod drill;
 mod error;
 mod fault;

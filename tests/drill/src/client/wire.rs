@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::attempt::{Fate, Lost};
+use crate::connect::connect;
 use crate::tls::Tls;
 
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -29,7 +30,7 @@ impl Wire {
         tls: Option<&Tls>,
         window: Option<u32>,
     ) -> Result<Self, Lost> {
-        let stream = open(address, window).await.map_err(unconnected)?;
+        let stream = connect(address, window).await.map_err(unconnected)?;
         let (stream, look) = twice(stream).map_err(unconnected)?;
         let io: Box<dyn Io> = match tls {
             None => Box::new(stream),
@@ -51,14 +52,6 @@ impl Wire {
             Ok(_) => false,
         }
     }
-}
-
-async fn open(address: SocketAddr, window: Option<u32>) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    if let Some(window) = window {
-        socket.set_recv_buffer_size(window)?;
-    }
-    socket.connect(address).await
 }
 
 fn twice(stream: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {

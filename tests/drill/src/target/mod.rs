@@ -9,7 +9,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -17,6 +16,7 @@ pub(crate) use self::child::Program;
 pub(crate) use self::function::Function;
 pub use self::function::Stop;
 pub(crate) use self::output::Output;
+use crate::connect::connect;
 use crate::error::DrillError;
 use crate::settings::{START, Settings};
 
@@ -79,7 +79,7 @@ impl Target {
             let running = self.start(settings)?;
             match running.accepts().await {
                 Ok(startup) => return Ok((running, startup)),
-                // The port was free a moment ago: some client has taken it since.
+                // The port was free a moment ago. A client has taken it since.
                 Err(DrillError::Died(said)) if starts < STARTS && is_in_use(&said) => {}
                 Err(error) => return Err(error),
             }
@@ -111,8 +111,8 @@ impl Running {
     async fn accepts(&self) -> Result<Duration, DrillError> {
         while self.started.elapsed() < START {
             self.lives()?;
-            if TcpStream::connect(self.address).await.is_ok() {
-                // Whoever accepts may be another process, which had the port first.
+            if connect(self.address, None).await.is_ok() {
+                // If the server has died, another process accepts on its port.
                 self.lives()?;
                 return Ok(self.started.elapsed());
             }
