@@ -14,7 +14,7 @@ use process::Process;
 #[test]
 fn a_process_is_gone_before_the_grace_period_is_over_whatever_holds_it_up() {
     // Longer than the measurement's, and without a quota: how late the machine is must not decide here.
-    assert_gone(&["--grace", "6", "--no-quota"]);
+    assert_gone(&["--grace", "6", "--no-quota", "--parallel", "6"]);
 }
 
 #[test]
@@ -26,7 +26,8 @@ fn a_process_with_a_tenth_of_a_core_is_gone_before_the_shortest_grace_period_is_
         "quota-spinning",
     ];
     let only = quota.iter().flat_map(|fault| ["--only", fault]);
-    assert_gone(&only.chain(["--grace", "2"]).collect::<Vec<_>>());
+    let options = only.chain(["--grace", "2", "--parallel", "4"]);
+    assert_gone(&options.collect::<Vec<_>>());
 }
 
 /// One after the other: a process that spins takes the processor from the others.
@@ -34,7 +35,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn assert_gone(options: &[&str]) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let options = [options, &["--runs", "1", "--parallel", "4"]].concat();
+    let options = [options, &["--runs", "1"]].concat();
 
     let ended = Process::example("fault_matrix", &options, &[]).wait();
 
