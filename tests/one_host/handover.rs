@@ -149,6 +149,25 @@ fn successor_that_dies_while_the_old_process_drains_is_replaced() {
 }
 
 #[test]
+fn old_process_stays_until_the_successor_of_one_that_died_is_ready() {
+    play(|host| {
+        let old = host.process();
+        let slow = host.runtime.spawn(one_shot(host.address, "/slow"));
+        host.wait_for_log("a slow request begins");
+        host.set_mood("dies after 1500");
+        kill(old, "HUP");
+        host.wait_for_log("the successor has taken over");
+        // It is ready when the old process has long drained.
+        host.set_mood("begins after 2500");
+        host.wait_for_log("the successor has failed: another one is started");
+        let answer = host.runtime.block_on(slow).unwrap();
+        assert_eq!(answer.unwrap(), old.to_string());
+        host.wait_for_end_of(old);
+        assert_ne!(host.process(), old);
+    });
+}
+
+#[test]
 fn websocket_is_told_to_end_and_comes_back_to_the_successor() {
     play(|host| {
         let old = host.process();

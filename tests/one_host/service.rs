@@ -54,6 +54,9 @@ async fn serve() -> std::io::Result<ExitCode> {
     let mood = mood.and_then(|file| std::fs::read_to_string(file).ok());
     let mood = mood.unwrap_or_default();
     assert_ne!(mood, "panics", "as it was asked to");
+    if let Some(after) = mood.strip_prefix("begins after ") {
+        sleep(Duration::from_millis(after.parse().unwrap())).await;
+    }
 
     let mut passed = Listeners::from_env()?;
     let shutdown = ShutdownCoordinator::new(Plan::from_env().unwrap());

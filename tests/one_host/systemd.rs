@@ -79,6 +79,8 @@ fn drain_that_is_longer_than_the_stop_timeout_is_not_killed() {
     let service = manager.start(&[
         ("TERMINATION_GRACE_PERIOD_SECONDS", "10"),
         ("LAME_DUCK_SECONDS", "0"),
+        // Beats come more often than the timeout is extended.
+        ("WATCHDOG_USEC", "600000"),
     ]);
     let slow = runtime.spawn(one_shot(manager.address(), "/slow"));
     service.wait_for_log("a slow request begins");

@@ -40,8 +40,9 @@
 //!   ([`Restart::ready_within`]). The latter is told to stop (SIGTERM), has the plan's budget to drain what it has accepted, and is then
 //!   killed. What a successor has accepted when it crashes is lost with it. So a program should call `serve` last: if its start fails,
 //!   it has accepted nothing.
-//! - **A successor that fails later**, while the old process still drains, is replaced by another one. The old process keeps the listeners
-//!   open for that, and clients wait in their queue. When the old process has left, the service's supervisor has to notice.
+//! - **A successor that fails later**, while the old process still drains, is replaced by another one, for which the old process
+//!   stays as long as its plan allows. It keeps the listeners open for that, and clients wait in their queue. One that was stopped by
+//!   SIGTERM or SIGINT has not failed. When the old process has left, the service's supervisor has to notice.
 //!
 //! # Where it does not fit
 //!
@@ -58,10 +59,13 @@ use std::fmt;
 use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{self, Path};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
@@ -362,19 +366,25 @@ impl Restart {
     async fn keep(self, mut successor: Successor) {
         loop {
             let status = successor.ended().await;
-            if status.success() {
+            if !has_failed(status) {
                 return;
             }
             tracing::warn!(target: "lameduck", %status, "the successor has failed: another one is started");
-            successor = loop {
-                match self.start(pending()).await {
-                    Ok(successor) => break successor,
-                    Err(error) => {
-                        tracing::warn!(target: "lameduck", %error, "no other successor");
-                    }
+            // Nobody else would serve: this process stays until another one does, as long as its plan allows.
+            let _stays = self.handle.named_guard("another successor");
+            successor = self.start_another().await;
+        }
+    }
+
+    async fn start_another(&self) -> Successor {
+        loop {
+            match self.start(pending()).await {
+                Ok(successor) => return successor,
+                Err(error) => {
+                    tracing::warn!(target: "lameduck", %error, "no other successor");
                 }
-                sleep(BETWEEN_STARTS).await;
-            };
+            }
+            sleep(BETWEEN_STARTS).await;
         }
     }
 
@@ -400,6 +410,15 @@ impl fmt::Debug for Restart {
     }
 }
 
+/// Whether a successor that ended like this is to be replaced: not if it is over, or somebody has stopped it.
+fn has_failed(status: ExitStatus) -> bool {
+    let stops = [Signal::SIGTERM, Signal::SIGINT];
+    let stopped = status
+        .signal()
+        .is_some_and(|signal| stops.iter().any(|&stop| stop as i32 == signal));
+    !status.success() && !stopped
+}
+
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -419,5 +438,22 @@ fn own_path() -> io::Result<OsString> {
         Some(name) if Path::new(&name).components().count() > 1 => Ok(path::absolute(name)?.into()),
         // It was found in PATH.
         Some(name) => Ok(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn successor_that_was_stopped_has_not_failed() {
+        let failed = |status| has_failed(ExitStatus::from_raw(status));
+
+        // As wait(2) has them: a signal, or a code in the second byte.
+        assert!(!failed(0));
+        assert!(!failed(Signal::SIGTERM as i32));
+        assert!(!failed(Signal::SIGINT as i32));
+        assert!(failed(Signal::SIGKILL as i32));
+        assert!(failed(3 << 8));
     }
 }

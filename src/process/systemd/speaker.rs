@@ -67,6 +67,8 @@ pub(super) struct Speaker {
 
 struct Stopping {
     t0: Instant,
+    /// When the stop timeout was extended last.
+    renewed: Instant,
     /// Keeps the thread waiting, though nobody else may speak any more.
     _stays: Sender<Event>,
 }
@@ -123,9 +125,10 @@ impl Speaker {
             }
             Some(stopping) => {
                 let left = self.budget.checked_sub(stopping.t0.elapsed())?;
-                match events.recv_timeout(RENEWAL.min(left)) {
+                let renewal = RENEWAL.saturating_sub(stopping.renewed.elapsed());
+                match events.recv_timeout(renewal.min(left)) {
                     Ok(event) => self.take(event, &mut due),
-                    Err(RecvTimeoutError::Timeout) => due.renewal = true,
+                    Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return None,
                 }
             }
@@ -133,7 +136,18 @@ impl Speaker {
         while let Ok(event) = events.try_recv() {
             self.take(event, &mut due);
         }
+        self.renew(&mut due);
         Some(due)
+    }
+
+    /// Whatever else happens meanwhile, the stop timeout is extended at T0 and each second from then on.
+    fn renew(&mut self, due: &mut Due) {
+        if let Some(stopping) = &mut self.stopping {
+            due.renewal |= stopping.renewed.elapsed() >= RENEWAL;
+            if due.renewal {
+                stopping.renewed = Instant::now();
+            }
+        }
     }
 
     fn take(&mut self, event: Event, due: &mut Due) {
@@ -142,7 +156,11 @@ impl Speaker {
             Event::Beat => due.beat = true,
             Event::Triggered { t0, stays } => {
                 due.renewal = true;
-                self.stopping = Some(Stopping { t0, _stays: stays });
+                self.stopping = Some(Stopping {
+                    t0,
+                    renewed: t0,
+                    _stays: stays,
+                });
             }
         }
     }
