@@ -11,6 +11,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -67,7 +68,7 @@ pub fn notify(handle: &ShutdownHandle) -> io::Result<()> {
 
     let follower = Follower::new(handle, sd_notify::watchdog_enabled());
     let speaker = Speaker::new(Arc::downgrade(&handle.shared), claim);
-    let speaks = speaker.start().map_err(|error| {
+    let speaks = speaker.start(Path::new(&socket)).map_err(|error| {
         let said = format!("{SOCKET} is {socket:?}: {error}");
         io::Error::new(error.kind(), said)
     })?;

@@ -1,6 +1,8 @@
 //! The thread that speaks to the service manager, which may hold it up.
 
 use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -97,11 +99,10 @@ impl Speaker {
         }
     }
 
-    /// Says its first words here, so that the caller knows if nobody listens; all others in a thread of its own, which ends when
-    /// nobody can tell it anything any more, or the plan's time is over.
-    pub(super) fn start(mut self) -> io::Result<Speaks> {
-        self.status = "starting".to_owned();
-        sd_notify::notify(&[NotifyState::Status(&self.status)])?;
+    /// Speaks in a thread of its own, which ends when nobody can tell it anything any more, or the plan's time is over. An error if
+    /// nobody listens at `socket`.
+    pub(super) fn start(self, socket: &Path) -> io::Result<Speaks> {
+        reach(socket)?;
         let (sender, events) = channel();
         thread::Builder::new()
             .name("lameduck-systemd".to_owned())
@@ -110,6 +111,7 @@ impl Speaker {
     }
 
     fn speak(mut self, events: &Receiver<Event>) {
+        self.say(&Due::default());
         while let Some(due) = self.wait(events) {
             self.say(&due);
         }
@@ -225,7 +227,38 @@ impl Speaker {
     }
 }
 
+/// Whether anybody listens there. No message: that would wait for whoever does not read.
+fn reach(socket: &Path) -> io::Result<()> {
+    UnixDatagram::unbound()?.connect(socket)
+}
+
 /// For a plan of more than 71 minutes as much as there is room for: it is extended each second.
 fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manager_that_does_not_read_is_reached_at_once() {
+        let name = format!("lameduck-full-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        client.set_nonblocking(true).unwrap();
+        // Until its queue is full.
+        while client.send_to(b"STATUS=starting", &path).is_ok() {}
+
+        let full = reach(&path);
+        drop(manager);
+        let gone = reach(&path);
+        std::fs::remove_file(&path).unwrap();
+        let missing = reach(&path);
+
+        full.unwrap();
+        assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }
